@@ -1,0 +1,1 @@
+"""The web half of cpdfeed: it takes notifications in and hands changes out."""

@@ -1,0 +1,1 @@
+"""The half of cpdfeed that works in the background, and what both halves share."""

@@ -1,0 +1,176 @@
+"""Name every Redis key, once: its type, how long it lives, who writes and who reads it.
+
+All keys of a tenant share one hash tag, literal braces around the slug, so every atomic step is
+one script on one slot. ``docs/keys.md`` is this table.
+"""
+
+from typing import Final, Literal
+
+from msgspec import Struct
+
+SCHEMA_KEY: Final = "cpdfeed:schema"
+SCHEMA_VERSION: Final = "1"
+
+Kind = Literal["string", "hash", "stream", "sorted set", "set", "channel"]
+PERMANENT: Final = "permanent"
+
+
+class Key(Struct, frozen=True):
+    """One row of the key table; ``suffix`` follows ``cpdfeed:{<tenant>}:``."""
+
+    suffix: str
+    kind: Kind
+    lifetime: str
+    holds: str
+    writer: str
+    reader: str
+
+
+KEYS: Final = (
+    Key("head", "hash", PERMANENT, "Counters and marks of progress, fields below", "all", "all"),
+    Key("rows", "hash", PERMANENT, "Snapshot: id → packed row", "commit", "refresh, /v1"),
+    Key("pages", "hash", PERMANENT, "Page number → body digest, ids", "commit", "refresh"),
+    Key("audiences", "hash", PERMANENT, "Audience → its requirement ids", "commit", "plan, /v1"),
+    Key("tombstones", "hash", PERMANENT, "Removed id → time, last row", "commit", "diff"),
+    Key("changes", "stream", PERMANENT, "Change log, entry <sequence>-0", "commit", "consumers"),
+    Key("history", "hash", PERMANENT, "Changed id → its sequences", "commit", "/v1 history"),
+    Key("inbox", "stream", PERMANENT, "Notifications, <ms>-<accept sequence>", "accept", "/v1"),
+    Key(
+        "dedupe:<hash>", "string", "CPDFEED_DEDUPE_S", "Identity → notification", "accept", "accept"
+    ),
+    Key(
+        "marks",
+        "hash",
+        PERMANENT,
+        "Scope → what is accepted and not covered",
+        "accept, commit",
+        "claim",
+    ),
+    Key(
+        "due",
+        "sorted set",
+        PERMANENT,
+        "Re-reads that are due later, by time in ms",
+        "commit",
+        "claim",
+    ),
+    Key(
+        "due:why",
+        "hash",
+        PERMANENT,
+        "Scope → why and how often it was read again",
+        "commit",
+        "claim",
+    ),
+    Key("reads", "stream", PERMANENT, "Committed reads, <claimed>-<number>", "commit", "/v1"),
+    Key("quarantine", "hash", PERMANENT, "Rows that do not fit the schema", "commit", "/v1"),
+    Key("stats", "hash", PERMANENT, "Counters since the first start", "commit, accept", "metrics"),
+    Key("lease", "string", "15 s", "Fencing token of the one who refreshes", "claim", "commit"),
+    Key("wake", "string", "5 s", "A refresh was called for", "accept, sweep", "accept, sweep"),
+    Key(
+        "budget", "string", "an hour", "When the next upstream request may start", "fetch", "fetch"
+    ),
+    Key("token", "string", "the token's", "Access token for the platform's API", "fetch", "fetch"),
+    Key("token:lock", "string", "10 s", "One worker mints", "fetch", "fetch"),
+    Key("names", "hash", PERMANENT, "Audience → name, reference, when asked", "refresh", "commit"),
+    Key("brake", "hash", PERMANENT, "Removals that are held back", "commit", "refresh, /v1"),
+    Key(
+        "subscriptions",
+        "hash",
+        PERMANENT,
+        "Subscription → settings, secrets encrypted",
+        "/v1",
+        "dispatch",
+    ),
+    Key("cursors", "hash", PERMANENT, "Subscription → epoch, sequence", "dispatch", "dispatch"),
+    Key(
+        "sub:<id>:lease",
+        "string",
+        "15 s",
+        "Fencing token of its dispatcher",
+        "dispatch",
+        "dispatch",
+    ),
+    Key(
+        "sub:<id>:parked",
+        "hash",
+        PERMANENT,
+        "Requirement → deliveries waiting",
+        "dispatch",
+        "dispatch",
+    ),
+    Key(
+        "sub:<id>:retries",
+        "sorted set",
+        PERMANENT,
+        "Requirement → next attempt",
+        "dispatch",
+        "dispatch",
+    ),
+    Key("sub:<id>:attempts", "stream", PERMANENT, "Delivery log, bounded", "dispatch", "/v1"),
+    Key(
+        "sub:<id>:digest",
+        "hash",
+        PERMANENT,
+        "Changes gathered for one message",
+        "dispatch",
+        "dispatch",
+    ),
+    Key("dead", "stream", PERMANENT, "Dead letters", "dispatch", "/v1"),
+    Key("audit", "stream", PERMANENT, "Who changed which subscription", "/v1", "/v1"),
+    Key("committed", "channel", "never stored", "Announces the head sequence", "commit", "web"),
+)
+"""Permanent keys are bounded by the tenant's size, or trimmed with the log and the inbox."""
+
+HEAD_FIELDS: Final = {
+    "epoch": "Names this log; a new one when it cannot be continued",
+    "sequence": "Of the last change",
+    "digest": "Of the last change, hex",
+    "baseline_ms": "When the baseline was observed; absent before it",
+    "accept": "Last accept sequence given",
+    "last_ms": "Time of the last notification, never going back",
+    "pending": "Notifications accepted and not covered",
+    "claimed": "Highest accept sequence that was claimed",
+    "fence": "Last fencing token given",
+    "commit": "Id of the last commit",
+    "read": "Number of the last committed read",
+    "per_page": "perPage the page index was built with",
+    "total": "totalResults when last seen",
+    "complete_ms": "Start of the last complete scan",
+    "round_ms": "Start of the last round",
+    "spacing_ms": "Distance the next round keeps from it",
+    "not_before_ms": "No round starts earlier",
+    "alarm_ms": "When the next delayed wake-up call arrives",
+}
+"""The fields of ``head``; times are Unix milliseconds."""
+
+
+class Keyspace:
+    """The keys of one tenant."""
+
+    def __init__(self, tenant: str) -> None:
+        self.tenant = tenant
+        self.prefix = f"cpdfeed:{{{tenant}}}:"
+        self.head = self.prefix + "head"
+        self.rows = self.prefix + "rows"
+        self.pages = self.prefix + "pages"
+        self.audiences = self.prefix + "audiences"
+        self.tombstones = self.prefix + "tombstones"
+        self.changes = self.prefix + "changes"
+        self.history = self.prefix + "history"
+        self.inbox = self.prefix + "inbox"
+        self.marks = self.prefix + "marks"
+        self.due = self.prefix + "due"
+        self.due_why = self.prefix + "due:why"
+        self.reads = self.prefix + "reads"
+        self.stats = self.prefix + "stats"
+        self.lease = self.prefix + "lease"
+        self.wake = self.prefix + "wake"
+        self.budget = self.prefix + "budget"
+        self.token = self.prefix + "token"
+        self.token_lock = self.prefix + "token:lock"
+        self.committed = self.prefix + "committed"
+
+    def dedupe(self, identity: str) -> str:
+        """Give the key that remembers one notification's identity."""
+        return f"{self.prefix}dedupe:{identity}"

@@ -1,0 +1,91 @@
+"""The records that travel from a page to a change."""
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+
+class Requirement(Struct, frozen=True):
+    """One row as the platform serves it, times as microseconds since the Unix epoch, UTC."""
+
+    id: str
+    audience_id: str
+    required_minutes: int
+    created_us: int
+    updated_us: int | None
+
+    @property
+    def version_us(self) -> int:
+        """Give the time by which an older state of the row is told from a newer one."""
+        return self.created_us if self.updated_us is None else self.updated_us
+
+    def same_material(self, other: "Requirement") -> bool:
+        """Tell whether the fields that make a change are equal."""
+        return (
+            self.required_minutes == other.required_minutes
+            and self.audience_id == other.audience_id
+        )
+
+
+class Row(Struct, frozen=True):
+    """One row of the snapshot: a requirement, and where and when we saw it.
+
+    ``page`` is the page it was last seen on, 0 when not known.
+    """
+
+    requirement: Requirement
+    page: int
+    first_seen_ms: int
+
+
+class Tombstone(Struct, frozen=True, array_like=True):
+    """What is kept of a removed requirement: when it was removed, and by which change."""
+
+    removed_ms: int
+    sequence: int
+
+
+class Kind(StrEnum):
+    """The kinds of change."""
+
+    CREATED = "created"
+    UPDATED = "updated"
+    REMOVED = "removed"
+    RESTORED = "restored"
+    BASELINE = "baseline"
+
+
+class EvidenceKind(StrEnum):
+    """What a change rests on."""
+
+    PAGE = "page"
+    NOT_FOUND = "not_found"
+    FOUND = "found"
+
+
+class Evidence(Struct, frozen=True):
+    """What was seen, where (a page, or a read by id) and when."""
+
+    kind: EvidenceKind
+    at_ms: int
+    page: int | None = None
+
+
+class Change(Struct, frozen=True):
+    """One difference between the snapshot and what was seen, before it has a sequence."""
+
+    kind: Kind
+    id: str
+    before: Requirement | None
+    after: Requirement | None
+    evidence: Evidence
+    late: bool = False
+
+
+class Trigger(StrEnum):
+    """Why a read was made."""
+
+    NOTIFICATION = "notification"
+    RECONCILE = "reconcile"
+    SETTLE = "settle"
+    MANUAL = "manual"
