@@ -88,12 +88,14 @@ class UpstreamUnavailable(UpstreamError):
 
 
 class UpstreamThrottled(UpstreamError):
-    """The platform, or our own budget, says: not now."""
+    """The platform, or our own budget, says: not now; and, unless None, for how long."""
 
     reason = "upstream_throttled"
     transient = True
 
-    def __init__(self, message: str, *, retry_after_s: float, status: int | None = None) -> None:
+    def __init__(
+        self, message: str, *, retry_after_s: float | None, status: int | None = None
+    ) -> None:
         self.retry_after_s = retry_after_s
         super().__init__(message, status=status)
 

@@ -137,6 +137,7 @@ HEAD_FIELDS: Final = {
     "per_page": "perPage the page index was built with",
     "total": "totalResults when last seen",
     "complete_ms": "Start of the last complete scan",
+    "scan_ms": "Start of the last scan",
     "round_ms": "Start of the last round",
     "spacing_ms": "Distance the next round keeps from it",
     "not_before_ms": "No round starts earlier",

@@ -4,6 +4,8 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from workers.contract.scope import Scope
+
 
 class Requirement(Struct, frozen=True):
     """One row as the platform serves it, times as microseconds since the Unix epoch, UTC."""
@@ -89,3 +91,66 @@ class Trigger(StrEnum):
     RECONCILE = "reconcile"
     SETTLE = "settle"
     MANUAL = "manual"
+
+
+class Due(Struct, frozen=True, omit_defaults=True):
+    """Why a scope is read again later, and for which notifications; ``step`` counts settling."""
+
+    trigger: Trigger
+    step: int = 0
+    notifications: tuple[str, ...] = ()
+    count: int = 0
+    missing_ms: int | None = None
+    """When the platform first said 404 for a requirement, with nothing to hold that against."""
+
+
+class Source(Struct, frozen=True):
+    """One reason of a read: a scope, and the first of the notifications that asked for it."""
+
+    scope: Scope
+    trigger: Trigger
+    notifications: tuple[str, ...] = ()
+    count: int = 0
+
+
+class Page(Struct, frozen=True):
+    """One page of the list as it was served.
+
+    ``rows`` is None when the body is the one whose digest was known: nothing was decoded.
+    ``misfits`` are the ids, where readable, of rows that do not fit the schema.
+    """
+
+    number: int
+    total_results: int
+    total_pages: int
+    digest: bytes
+    started_ms: int
+    rows: tuple[Requirement, ...] | None
+    misfits: tuple[str, ...] = ()
+
+
+class Head(Struct, frozen=True):
+    """Where a tenant stands, as far as a refresh needs it; see ``keyspace.HEAD_FIELDS``."""
+
+    epoch: str
+    sequence: int
+    digest: str
+    claimed: int
+    last_ms: int
+    baseline_ms: int | None
+    complete_ms: int | None
+    scan_ms: int
+    total: int | None
+    per_page: int
+    round_ms: int
+    spacing_ms: int
+
+
+class Mark(Struct, frozen=True):
+    """What was accepted about one scope and is not covered: ids ``<ms>-<accept sequence>``."""
+
+    scope: Scope
+    first_id: str
+    last: int
+    count: int
+    manual: int

@@ -1,0 +1,175 @@
+"""Read the change log: for the feed, for undoing it from its head, and for look-ups.
+
+Entries are ``<sequence>-0`` without a gap; only the oldest are ever trimmed. The head and the
+entries after a place are read in one transaction, so what is missing is known to be gone.
+"""
+
+from asyncio import Semaphore
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, Final, NamedTuple
+
+import msgspec
+from redis.asyncio import Redis
+
+from workers.contract.codec import GENESIS, Cursor
+from workers.contract.errors import Gone
+from workers.contract.keyspace import Keyspace
+
+HEAD_FIELDS: Final = ["epoch", "sequence", "digest", "baseline_ms"]
+REBASELINE: Final = (
+    "The log does not hold what follows this cursor. Read the snapshot anew (GET /v1/requirements "
+    "without `after`, all its pages), then go on from its changes_cursor."
+)
+_CONCURRENT_READS: Final = 16  # a thousand streams that fall behind share these connections
+
+
+class Head(NamedTuple):
+    """Where the log stands; ``baseline_ms`` is None until the snapshot is whole."""
+
+    epoch: str
+    sequence: int
+    digest: str
+    baseline_ms: int | None
+
+    @property
+    def cursor(self) -> Cursor:
+        """Give the place after the last change."""
+        return Cursor(self.epoch, self.sequence)
+
+
+def head_of(values: Sequence[bytes | None]) -> Head | None:
+    """Give the head from its ``HEAD_FIELDS``; None while the tenant has no log."""
+    epoch, sequence, digest, baseline_ms = values
+    if epoch is None:
+        return None
+    return Head(
+        epoch.decode(),
+        int(sequence or 0),
+        digest.decode() if digest else GENESIS,
+        None if baseline_ms is None else int(baseline_ms),
+    )
+
+
+class Cause(msgspec.Struct, frozen=True):
+    """Why the read was made that found a change."""
+
+    notifications: tuple[str, ...] = ()
+
+
+class Data(msgspec.Struct, frozen=True):
+    """What is read of a change's ``data``; its sides are ``codec.served_row`` forms."""
+
+    kind: str = ""
+    requirement_id: str | None = None
+    before: dict[str, Any] | None = None
+    after: dict[str, Any] | None = None
+    previous_digest: str = GENESIS
+    cause: Cause = Cause()
+
+    @property
+    def audiences(self) -> frozenset[str]:
+        """Give the audiences it concerns, before and after."""
+        return frozenset(side["audienceId"] for side in (self.before, self.after) if side)
+
+
+class _Event(msgspec.Struct):
+    data: Data
+
+
+_events: Final = msgspec.json.Decoder(_Event)
+
+
+class Entry:
+    """One change of the log: its CloudEvent as it was written, decoded only when asked."""
+
+    def __init__(self, cursor: Cursor, type_: str, event: bytes) -> None:
+        self.cursor = cursor
+        self.type = type_
+        self.event = event
+
+    @classmethod
+    def parse(cls, epoch: str, entry: tuple[bytes, Mapping[bytes, bytes]]) -> "Entry":
+        """Read an entry as Redis gives it."""
+        id_, fields = entry
+        cursor = Cursor(epoch, int(id_.partition(b"-")[0]))
+        return cls(cursor, fields[b"type"].decode(), fields[b"event"])
+
+    @cached_property
+    def data(self) -> Data:
+        """Give what the event says happened."""
+        return _events.decode(self.event).data
+
+    @cached_property
+    def frame(self) -> bytes:
+        """Give it as a server-sent event; JSON as we encode it is one line.
+
+        Source: WHATWG HTML, *Server-sent events*.
+        """
+        parts = (str(self.cursor).encode(), self.type.encode(), self.event)
+        return b"id: %b\nevent: %b\ndata: %b\n\n" % parts
+
+
+class Filter(NamedTuple):
+    """The changes a consumer wants; an empty set wants all."""
+
+    types: frozenset[str] = frozenset()
+    audiences: frozenset[str] = frozenset()
+
+    def matches(self, entry: Entry) -> bool:
+        """Tell whether a change is wanted, by its type and its audience before or after."""
+        if self.types and entry.type not in self.types:
+            return False
+        return not self.audiences or not self.audiences.isdisjoint(entry.data.audiences)
+
+
+class ChangeLog:
+    """The logs of all tenants; few of its reads run at a time, the others queue."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._turn = Semaphore(_CONCURRENT_READS)
+
+    async def head(self, tenant: str) -> Head | None:
+        """Give where the log stands, None before there is one.
+
+        Keys: ``head``.
+        """
+        async with self._turn:
+            values: list[Any] = await self._redis.hmget(Keyspace(tenant).head, HEAD_FIELDS)
+        return head_of(values)
+
+    async def tail(self, tenant: str) -> Cursor | None:
+        """Give the place before the oldest change that is left, None before there is a log.
+
+        Keys: ``head``, ``changes``. Atomic: one transaction.
+        """
+        head, entries = await self._read(tenant, "-", 1)
+        if head is None or not entries:
+            return head and head.cursor
+        return Cursor(head.epoch, entries[0].cursor.sequence - 1)
+
+    async def follow(self, tenant: str, cursor: Cursor, count: int) -> list[Entry]:
+        """Give up to ``count`` changes after a place, without a gap.
+
+        Keys: ``head``, ``changes``. Atomic: one transaction.
+
+        Raises:
+            Gone: The place is of another epoch, off the log's tail, or ahead of its head.
+        """
+        head, entries = await self._read(tenant, f"{cursor.sequence + 1}", count)
+        if head is None or head.epoch != cursor.epoch:
+            raise Gone(REBASELINE)
+        first = entries[0].cursor.sequence if entries else head.sequence + 1
+        if first != cursor.sequence + 1:
+            raise Gone(REBASELINE)
+        return entries
+
+    async def _read(self, tenant: str, first: str, count: int) -> tuple[Head | None, list[Entry]]:
+        keys = Keyspace(tenant)
+        async with self._turn, self._redis.pipeline(transaction=True) as transaction:
+            transaction.hmget(keys.head, HEAD_FIELDS)
+            transaction.xrange(keys.changes, min=first, count=count)
+            values, entries = await transaction.execute()
+        head = head_of(values)
+        return head, [] if head is None else [Entry.parse(head.epoch, entry) for entry in entries]

@@ -1,0 +1,1 @@
+"""From pages to the change log: the diff, the scan, the witness, the commit."""

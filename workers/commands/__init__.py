@@ -1,0 +1,1 @@
+"""The commands of `cpdfeed`: shells around what the rest of the project, or its service, does."""

@@ -1,0 +1,110 @@
+"""Ask the service to read the platform again: `cpdfeed refresh`."""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Final, Literal
+
+import click
+import msgspec
+from msgspec import Struct
+
+from workers.commands import rendering, tail
+from workers.commands.client import NEEDS, Client, calling
+
+_PATIENCE_S: Final = 120.0
+_POLL_S: Final = 0.2
+_EPILOG: Final = f"""\b
+Examples:
+  cpdfeed refresh --wait
+  cpdfeed refresh --audience 60d5ec49b60b4b3a2c8f9a11
+
+{NEEDS}"""
+
+
+class Receipt(Struct):
+    """What became of a notification, under which id it can be looked up."""
+
+    notification: str
+    status: str
+
+
+class State(Struct):
+    """How far a notification has come."""
+
+    id: str
+    state: Literal["pending", "covered", "ignored"]
+    changes: tuple[int, ...] = ()
+
+
+_receipts: Final = msgspec.json.Decoder(Receipt)
+_states: Final = msgspec.json.Decoder(State)
+
+
+@click.command(epilog=_EPILOG)
+@click.option("--audience", metavar="ID", help="Read what concerns this audience.")
+@click.option("--requirement", metavar="ID", help="Read this requirement.")
+@click.option("--wait", is_flag=True, help="Wait for the read, and print what it found.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@calling
+def refresh(
+    client: Client, audience: str | None, requirement: str | None, wait: bool, as_json: bool
+) -> None:
+    """Have the platform read again now: everything, an audience, or one requirement."""
+    if audience and requirement:
+        raise click.UsageError("--audience and --requirement exclude each other")
+    body = {"scope": "collection"}
+    if audience:
+        body = {"audience_id": audience}
+    elif requirement:
+        body = {"requirement_id": requirement}
+    send = partial(client.post, "/v1/refresh", body)
+    report(send, client if wait else None, as_json=as_json)
+
+
+def report(send: Callable[[], bytes], client: Client | None, *, as_json: bool) -> None:
+    """Send a notification, print what became of it and, given a client, what its read found.
+
+    Raises:
+        click.ClickException: It was not covered in time.
+    """
+    before = tail.find_end(client) if client else None
+    receipt = _receipts.decode(send())
+    if client is None:
+        line = f"{receipt.status}  {receipt.notification}"
+        click.echo(msgspec.json.encode(receipt) if as_json else line)
+        return
+    state = await_covered(client, receipt.notification)
+    changes = [
+        change
+        for change in (tail.read_all(client, before) if state.changes else [])
+        if rendering.decode(change).data.sequence in state.changes
+    ]
+    if as_json:
+        found = {**msgspec.to_builtins(receipt), "state": state.state, "changes": changes}
+        click.echo(msgspec.json.encode(found))
+        return
+    click.echo(f"{receipt.status}, {state.state}  {receipt.notification}")
+    for change in changes:
+        tail.show(change, as_json=False)
+    if not changes:
+        click.echo("No change was found.")
+
+
+def await_covered(client: Client, id_: str, patience_s: float = _PATIENCE_S) -> State:
+    """Give a notification's state once a read that began after it is committed, or it is ignored.
+
+    Raises:
+        click.ClickException: It is still pending after that time.
+    """
+    deadline = time.monotonic() + patience_s
+    while True:
+        state = _states.decode(client.get(f"/v1/notifications/{id_}", wait=True))
+        if state.state != "pending":
+            return state
+        if time.monotonic() > deadline:
+            raise click.ClickException(
+                f"notification {id_} is still pending after {patience_s:.0f} s. It is kept; "
+                "`cpdfeed doctor` tells whether the platform answers, the log of `refresh` why not."
+            )
+        time.sleep(_POLL_S)

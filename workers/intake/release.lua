@@ -1,0 +1,32 @@
+-- Let the lease go, and say when the tenant wants to be woken next.
+-- KEYS: lease, head, marks, due
+-- ARGV: token, now in ms, ms at which what this holder left behind can be served
+-- Returns the ms of the next wake-up call to send, or false when none is needed.
+-- Closes the race of a notification accepted while a holder finishes: its own wake-up call found
+-- the lease taken and went away, so whoever lets go must look once more.
+if redis.call('GET', KEYS[1]) == ARGV[1] then
+  redis.call('DEL', KEYS[1])
+end
+local now = tonumber(ARGV[2])
+local head = redis.call('HMGET', KEYS[2], 'not_before_ms', 'accept', 'claimed', 'alarm_ms')
+local next_ms
+if redis.call('EXISTS', KEYS[3]) == 1 then
+  next_ms = tonumber(ARGV[3])
+  if tonumber(head[2] or 0) > tonumber(head[3] or 0) then
+    next_ms = now  -- accepted since the last claim: these did not wait yet
+  end
+end
+local due = redis.call('ZRANGE', KEYS[4], 0, 0, 'WITHSCORES')
+if due[2] and (not next_ms or tonumber(due[2]) < next_ms) then
+  next_ms = tonumber(due[2])
+end
+if not next_ms then
+  return false
+end
+next_ms = math.max(next_ms, now, tonumber(head[1] or 0))
+local alarm = tonumber(head[4] or 0)
+if alarm > now and alarm <= next_ms then
+  return false  -- a call that comes early enough is under way
+end
+redis.call('HSET', KEYS[2], 'alarm_ms', next_ms)
+return next_ms

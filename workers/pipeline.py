@@ -1,0 +1,340 @@
+"""The way of a change, from a wake-up call to the log: claim, plan, fetch, diff, commit.
+
+Plain functions over what they are given. Nothing here enqueues: what is to be called next is
+returned.
+"""
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import redis
+from msgspec import Struct
+
+from workers.changes.commit import Commits, Finish
+from workers.changes.event import Causes
+from workers.changes.read import Platform, Read
+from workers.changes.scan import Seen
+from workers.contract import calls
+from workers.contract.calls import Call
+from workers.contract.codec import pack_id, unpack_ids, unpack_row
+from workers.contract.errors import UpstreamError, UpstreamThrottled
+from workers.contract.keyspace import Keyspace
+from workers.contract.logs import get_logger
+from workers.contract.model import Due, Head, Trigger
+from workers.contract.scope import COLLECTION, Scope, ScopeKind
+from workers.contract.settings import Settings, Tenant
+from workers.intake.claim import RECONCILE, Claim, claim, overdue
+from workers.intake.lease import Lease, acquire, kept
+from workers.intake.plan import Plan, plan
+from workers.intake.settle import settle
+from workers.upstream.budget import Budget
+from workers.upstream.client import Client, Connections
+from workers.upstream.tokens import Tokens
+
+MOST_ROUNDS: Final = 10
+LONGEST_TASK_S: Final = 30.0
+LONGEST_SPACING_MS: Final = 30_000
+SHORTEST_RETRY_MS: Final = 1_000
+LONGEST_DELAY_S: Final = 60.0
+"""A wake-up call that is due later than this is left to the sweep."""
+
+log = get_logger(__name__)
+
+
+class Context(Struct):
+    """What a process hands to every use case."""
+
+    settings: Settings
+    store: redis.Redis
+    connections: Connections
+    now_ms: Callable[[], int]
+    new_id: Callable[[], str]
+    chance: random.Random
+    stopping: threading.Event
+
+
+def sweep(context: Context) -> list[Call]:
+    """Repair lost wake-up calls: give one for every tenant that waits for a refresh."""
+    return [
+        calls.refresh(tenant.slug)
+        for tenant in context.settings.tenants.values()
+        if overdue(
+            context.store,
+            Keyspace(tenant.slug),
+            context.now_ms(),
+            tenant.reconcile_s,
+            context.chance,
+        )
+    ]
+
+
+def refresh(context: Context, slug: str) -> list[Call]:
+    """Serve everything that was accepted or is due for a tenant; give the calls to make next.
+
+    When somebody else holds the tenant's lease there is nothing to do: whoever lets go of it looks
+    once more.
+    """
+    keys = Keyspace(slug)
+    lease = acquire(context.store, keys)
+    if lease is None:
+        return []
+    left_ms = 0
+    try:
+        with kept(lease):
+            left_ms = _rounds(context, context.settings.tenants[slug], keys, lease)
+    finally:
+        now_ms = context.now_ms()
+        wake_ms = lease.release(now_ms, left_ms)
+    if wake_ms is None or wake_ms - now_ms > LONGEST_DELAY_S * 1000:
+        return []
+    return [calls.refresh(slug, (wake_ms - now_ms) / 1000)]
+
+
+def _rounds(context: Context, tenant: Tenant, keys: Keyspace, lease: Lease) -> int:
+    """Work in rounds while there is work; give when what is left behind can be served, in ms."""
+    deadline = time.monotonic() + LONGEST_TASK_S
+    for _ in range(MOST_ROUNDS):
+        if time.monotonic() > deadline or context.stopping.is_set():
+            break
+        claimed = claim(context.store, keys, lease.token, context.now_ms())
+        if not isinstance(claimed, Claim):
+            break
+        left_ms = _round(context, tenant, keys, lease, claimed)
+        if left_ms:
+            return left_ms
+    return 0
+
+
+class _Round(Struct):
+    """What belongs to one round: what was claimed together is read and committed together."""
+
+    context: Context
+    tenant: Tenant
+    keys: Keyspace
+    claimed: Claim
+    started_ms: int
+    client: Client
+    commits: Commits
+    read: Read
+    served: set[Scope]
+    """Scopes that were read anew."""
+    seen: Seen | None = None
+    """What a scan saw, if there was one."""
+    error: UpstreamError | None = None
+    """The first thing that could not be had."""
+
+
+def _round(context: Context, tenant: Tenant, keys: Keyspace, lease: Lease, claimed: Claim) -> int:
+    """Read what was claimed, and commit it as one read; give when what is left can be served."""
+    head, started_ms = claimed.head, context.now_ms()
+    aims = _plan(context.store, keys, claimed)
+    # One page is the whole collection: to read it is to scan it.
+    whole = head.baseline_ms is None or head.per_page != tenant.per_page or _is_one_page(head)
+    scan_ms = 0 if whole else head.scan_ms + int(tenant.scan_min_s * 1000)
+    may_scan = started_ms >= scan_ms
+    if not (aims.pages or may_scan):
+        return scan_ms
+    _space_rounds(context.store, keys, head, started_ms, int(tenant.refresh_min_s * 1000))
+    round_ = _open(context, tenant, keys, lease, claimed, started_ms)
+    moved = False
+    if aims.pages and not (may_scan and (whole or aims.by_scan)):
+        moved = _read_targets(round_, aims)
+    if may_scan and (whole or moved or aims.by_scan):
+        _scan(round_)
+    elif moved:
+        round_.read.again[str(COLLECTION)] = (scan_ms, Due(Trigger.SETTLE))
+    if head.baseline_ms is not None:
+        round_.read.confirm()
+    _finish(round_)
+    return 0 if may_scan else scan_ms
+
+
+def _plan(store: redis.Redis, keys: Keyspace, claimed: Claim) -> Plan:
+    """Look up where the claimed scopes were last seen, and plan.
+
+    Keys: audiences, rows.
+    """
+    scopes = {source.scope for source in claimed.sources}
+    audiences = [scope.id for scope in scopes if scope.kind is ScopeKind.AUDIENCE]
+    ids = [scope.id for scope in scopes if scope.kind is ScopeKind.REQUIREMENT]
+    members: dict[str, list[str]] = {}
+    if audiences:
+        found: Any = store.hmget(keys.audiences, [pack_id(audience) for audience in audiences])
+        members = {
+            audience: unpack_ids(packed) for audience, packed in zip(audiences, found, strict=True)
+        }
+        ids += [id_ for known in members.values() for id_ in known]
+    last_seen: dict[str, int] = {}
+    if ids:
+        rows: Any = store.hmget(keys.rows, [pack_id(id_) for id_ in ids])
+        last_seen = {
+            id_: unpack_row(id_, packed).page
+            for id_, packed in zip(ids, rows, strict=True)
+            if packed is not None
+        }
+    return plan(scopes, members, last_seen)
+
+
+def _open(
+    context: Context,
+    tenant: Tenant,
+    keys: Keyspace,
+    lease: Lease,
+    claimed: Claim,
+    started_ms: int,
+) -> _Round:
+    """Put together what a round works with."""
+    client = Client(
+        context.connections,
+        tenant,
+        Tokens(context.store, keys, tenant),
+        Budget(context.store, keys, tenant.rate_per_min),
+        context.now_ms,
+    )
+    causes = Causes(claimed.sources)
+    commits = Commits(
+        context.store,
+        keys,
+        lease.token,
+        claimed.head,
+        causes,
+        started_ms=started_ms,
+        now_ms=context.now_ms,
+        new_id=context.new_id,
+    )
+    missing_ms = {
+        Scope.parse(member).id: why.missing_ms
+        for member, why in claimed.due.items()
+        if why.missing_ms is not None
+    }
+    platform = Platform(
+        client.read_pages,
+        client.read_many,
+        missing_ms,
+        tenant.per_page,
+        int(tenant.lag_s * 1000),
+        int(next(iter(tenant.settle_s), tenant.lag_s) * 1000),
+    )
+    read = Read(context.store, keys, claimed.head, causes, commits, platform, context.now_ms)
+    return _Round(context, tenant, keys, claimed, started_ms, client, commits, read, set())
+
+
+def _read_targets(round_: _Round, aims: Plan) -> bool:
+    """Read the planned pages; tell whether one shows that the collection moved."""
+    targeted = round_.read.target({page: target.expected for page, target in aims.pages.items()})
+    round_.served = aims.served(targeted.agreed)
+    round_.error = targeted.error
+    return targeted.moved
+
+
+def _scan(round_: _Round) -> None:
+    """Read the whole collection; the first time, take it as the baseline."""
+    round_.context.store.hset(round_.keys.head, "scan_ms", round_.started_ms)
+    seen = round_.read.scan()
+    round_.seen, round_.error = seen, seen.error or round_.error
+    if not seen.complete:
+        return
+    round_.served = {source.scope for source in round_.claimed.sources}
+    if round_.claimed.head.baseline_ms is None:
+        round_.commits.baseline()
+    else:
+        round_.read.question(round_.commits.unseen(seen.ids))
+
+
+def _finish(round_: _Round) -> None:
+    """Make the read's last commit: what it served, what is due later, where the tenant stands."""
+    head, commits, read, seen = round_.claimed.head, round_.commits, round_.read, round_.seen
+    now_ms = round_.context.now_ms()
+    scanned = seen is not None and seen.complete
+    if scanned or head.baseline_ms is not None:
+        again, settled = settle(
+            round_.claimed.marks,
+            round_.claimed.sources,
+            round_.claimed.due,
+            round_.served,
+            commits.showed(),
+            round_.tenant.settle_s,
+            now_ms,
+        )
+        fields: dict[str, int] = {}
+        if seen is not None and scanned:
+            again[RECONCILE] = (
+                now_ms + int(round_.tenant.reconcile_s * 1000),
+                Due(Trigger.RECONCILE),
+            )
+            fields = {
+                "complete_ms": round_.started_ms,
+                "total": seen.total,
+                "per_page": round_.tenant.per_page,
+            }
+        again |= read.again
+        commits.finish(
+            Finish(
+                trigger=Causes(round_.claimed.sources).every().trigger,
+                served=[mark for mark in round_.claimed.marks if mark.scope in round_.served],
+                scopes=sorted(str(scope) for scope in round_.served),
+                due_set=again,
+                due_del=sorted((settled | read.resolved) - set(again)),
+                head=fields,
+                stats={"reads": round_.client.reads, **read.stats},
+                last_page=seen.pages if seen is not None and scanned else None,
+            )
+        )
+    _report(round_)
+
+
+def _is_one_page(head: Head) -> bool:
+    return head.total is not None and head.total <= head.per_page
+
+
+def _space_rounds(
+    store: redis.Redis, keys: Keyspace, head: Head, started_ms: int, least_ms: int
+) -> None:
+    """Keep rounds apart: ever further while they find nothing, unless the tenant was quiet.
+
+    Keys: head.
+    """
+    quiet = started_ms - head.round_ms > LONGEST_SPACING_MS
+    spacing_ms = least_ms if quiet else min(max(head.spacing_ms * 2, least_ms), LONGEST_SPACING_MS)
+    store.hset(
+        keys.head,
+        mapping={
+            "round_ms": started_ms,
+            "spacing_ms": spacing_ms,
+            "not_before_ms": started_ms + spacing_ms,
+        },
+    )
+
+
+def _report(round_: _Round) -> None:
+    """Log what a round came to, and put the next one where that leads.
+
+    Keys: head.
+    """
+    commits, error, now_ms = round_.commits, round_.error, round_.context.now_ms()
+    bound = log.bind(
+        tenant=round_.keys.tenant,
+        upstream_reads=round_.client.reads,
+        changes=len(commits.changes),
+        sequence=commits.sequence,
+        ms=now_ms - round_.started_ms,
+    )
+    least_ms = int(round_.tenant.refresh_min_s * 1000)
+    if error is not None:
+        bound.warning("refresh.incomplete", reason=error.reason, error=str(error))
+        wait_ms = max(round_.claimed.head.spacing_ms * 2, SHORTEST_RETRY_MS)
+        if isinstance(error, UpstreamThrottled) and error.retry_after_s is not None:
+            wait_ms = max(wait_ms, int(error.retry_after_s * 1000))
+        round_.context.store.hset(
+            round_.keys.head, "not_before_ms", now_ms + min(wait_ms, LONGEST_SPACING_MS)
+        )
+        return
+    bound.info("refresh.done")
+    if commits.changes:
+        round_.context.store.hset(
+            round_.keys.head,
+            mapping={"spacing_ms": 0, "not_before_ms": round_.started_ms + least_ms},
+        )

@@ -1,0 +1,155 @@
+"""Decode what the platform serves: a page of the list, or one requirement. Pure.
+
+Source: response of *Query CPD requirements*. Unknown fields are ignored: the API adds some.
+"""
+
+import hashlib
+from datetime import datetime
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta, Struct
+
+from workers.contract.codec import to_us
+from workers.contract.errors import UpstreamUnavailable
+from workers.contract.model import Page, Requirement
+from workers.contract.scope import is_id
+
+DECODER_VERSION: Final = b"1"
+"""Goes into every body digest: a page that another decoder took in is decoded again."""
+
+_Time = Annotated[datetime, Meta(tz=True)]
+_Count = Annotated[int, Meta(ge=0)]
+
+
+class _Row(Struct, rename="camel"):
+    audience_requirement_id: str
+    audience_id: str
+    required_minutes: Annotated[int, Meta(ge=0, lt=2**53)]
+    created_at: _Time
+    updated_at: _Time | None = None
+
+
+class _Pagination(Struct, rename="camel"):
+    total_results: _Count
+    total_pages: _Count
+    page: _Count
+
+
+class _Envelope(Struct):
+    pagination: _Pagination
+
+
+class _List(Struct):
+    pagination: _Pagination
+    results: list[_Row]
+
+
+class _RawList(Struct):
+    results: list[msgspec.Raw]
+
+
+class _Error(Struct):
+    status: int
+    error: str
+    message: str
+
+
+_envelopes = msgspec.json.Decoder(_Envelope)
+_lists = msgspec.json.Decoder(_List)
+_raw_lists = msgspec.json.Decoder(_RawList)
+_rows = msgspec.json.Decoder(_Row)
+_objects = msgspec.json.Decoder(dict[str, object])
+_errors = msgspec.json.Decoder(_Error)
+
+
+def body_digest(body: bytes) -> bytes:
+    """Give the digest by which an unchanged page is recognised without decoding it."""
+    return hashlib.sha256(DECODER_VERSION + body).digest()
+
+
+def decode_page(body: bytes, started_ms: int, known_digest: bytes | None = None) -> Page:
+    """Decode one page; with the digest that is known of it, only its pagination.
+
+    Raises:
+        UpstreamUnavailable: This is no page of the list.
+    """
+    digest = body_digest(body)
+    misfits: tuple[str, ...] = ()
+    rows: list[Requirement] | None = None
+    try:
+        if digest == known_digest:
+            pagination = _envelopes.decode(body).pagination
+        else:
+            try:
+                page = _lists.decode(body)
+                pagination, rows = page.pagination, [_requirement(row) for row in page.results]
+            except ValueError:
+                pagination = _envelopes.decode(body).pagination
+                rows, misfits = _one_by_one(body)
+    except (ValueError, RecursionError) as error:
+        raise UpstreamUnavailable("what was served is not a page of the list") from error
+    return Page(
+        number=pagination.page,
+        total_results=pagination.total_results,
+        total_pages=pagination.total_pages,
+        digest=digest,
+        started_ms=started_ms,
+        rows=None if rows is None else tuple(rows),
+        misfits=misfits,
+    )
+
+
+def decode_one(body: bytes) -> Requirement:
+    """Decode a single requirement.
+
+    Raises:
+        UpstreamUnavailable: This is no requirement.
+    """
+    try:
+        return _requirement(_rows.decode(body))
+    except (ValueError, RecursionError) as error:
+        raise UpstreamUnavailable("what was served is not a requirement") from error
+
+
+def is_not_found(body: bytes) -> bool:
+    """Tell whether the body of a 404 is the platform's own error envelope.
+
+    A gateway, or a server at a wrong address, also says 404; only the envelope is evidence.
+    """
+    try:
+        return _errors.decode(body).status == 404  # noqa: PLR2004 - the HTTP status
+    except (ValueError, RecursionError):
+        return False
+
+
+def _requirement(row: _Row) -> Requirement:
+    if not (is_id(row.audience_requirement_id) and is_id(row.audience_id)):
+        raise ValueError("an id is not 24 hexadecimal digits")
+    updated = row.updated_at
+    return Requirement(
+        row.audience_requirement_id,
+        row.audience_id,
+        row.required_minutes,
+        to_us(row.created_at),
+        None if updated is None else to_us(updated),
+    )
+
+
+def _one_by_one(body: bytes) -> tuple[list[Requirement], tuple[str, ...]]:
+    """Decode the rows that fit; name the others, by their id where they have one."""
+    rows, misfits = [], []
+    for raw in _raw_lists.decode(body).results:
+        try:
+            rows.append(_requirement(_rows.decode(raw)))
+        except ValueError:
+            misfits.append(_stated_id(raw))
+    return rows, tuple(misfits)
+
+
+def _stated_id(raw: msgspec.Raw) -> str:
+    try:
+        stated = _objects.decode(raw).get("audienceRequirementId")
+    except ValueError:
+        return ""
+    return stated if isinstance(stated, str) and is_id(stated) else ""
