@@ -107,8 +107,7 @@ async def read_durability(redis: Redis) -> Durability:
 
 _UNTOLD: Final = "unknown"
 _ON_DISK: Final = "An accepted notification is on this server's disk before it is answered."
-_SOON_UNTOLD: Final = "unknown"
-_ON_DISK: Final = "An accepted notification reaches the disk a moment after it is answered."
+_SOON_ON_DISK: Final = "An accepted notification reaches the disk a moment after it is answered."
 _IN_MEMORY: Final = "An accepted notification is lost if the server restarts without saving."
 _NOT_TOLD: Final = "The server does not tell when it writes to disk."
 

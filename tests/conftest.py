@@ -1,17 +1,26 @@
 """What every test has: a real server, an environment without settings, and loopback alone."""
 
 import os
+import random
 import shutil
 import socket
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import redis
+import uvicorn
+from starlette.applications import Starlette
 
+from service.sandbox import Platform
 from workers import embedded
 from workers.contract.keyspace import KEYS, Keyspace
 
+START_S = 10.0
 _PERMANENT = {key.suffix for key in KEYS if key.lifetime == "permanent"}
 
 
@@ -81,3 +90,49 @@ def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
         connect(self, address)  # type: ignore[arg-type]
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@contextmanager
+def running(app: Starlette, threads: list[threading.Thread]) -> Iterator[str]:
+    """Serve an app on a free port of the loopback address; gives its base URL.
+
+    Its thread ends soon after the block and is left in `threads` to be joined.
+    """
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(app, log_level="critical", ws="none", lifespan="on")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    threads.append(thread)
+    deadline = time.monotonic() + START_S
+    while not server.started:
+        assert thread.is_alive(), "the server did not start"
+        assert time.monotonic() < deadline, "the server did not start in time"
+        time.sleep(0.002)
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+
+
+@pytest.fixture(scope="session")
+def server_threads() -> Iterator[list[threading.Thread]]:
+    """Wait for all servers at the end: each takes a fraction of a second to stop."""
+    threads: list[threading.Thread] = []
+    yield threads
+    for thread in threads:
+        thread.join()
+
+
+@pytest.fixture
+def serve(server_threads: list[threading.Thread]) -> Iterator[Callable[[Starlette], str]]:
+    """Give a function that serves an app until the test ends and answers its base URL."""
+    with ExitStack() as stack:
+        yield lambda app: stack.enter_context(running(app, server_threads))
+
+
+@pytest.fixture
+def platform() -> Platform:
+    """Give a platform with the default tenant and quick retries."""
+    chance = random.Random(1)  # noqa: S311 - reproducible, not secret
+    return Platform(lambda: datetime.now(UTC), chance, retry_base_s=0.005)

@@ -1,0 +1,295 @@
+"""The way of a change against the sandbox: what is notified or due is read, diffed, committed."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+
+from service.sandbox import Options
+from workers import pipeline
+from workers.contract.codec import GENESIS, chain_digest
+from workers.contract.errors import CommitConflict
+from workers.intake.lease import acquire
+
+FIRST = "60d5ec49b60b4b3a2c8f9a10"
+FIRST_AUDIENCE = "60d5ec49b60b4b3a2c8f9a11"
+TENANT_ID = "eu-west-2_Sandbox01"
+
+
+@pytest.fixture
+def known(feed: Any) -> Any:  # noqa: ANN401 - Feed lives in conftest.py
+    """Give a tenant whose baseline is taken."""
+    feed.reconcile()
+    return feed
+
+
+@pytest.mark.parametrize("auth", ["basic", "oauth"])
+def test_first_scan_is_one_baseline(feed: Any, auth: str) -> None:
+    """The seed's rows become the snapshot, with one change, by Basic and by OAuth."""
+    feed.reconcile(CPDFEED_API_AUTH=auth)
+    assert feed.kinds() == ["baseline"]
+    assert feed.changes()[0]["data"]["count"] == 2
+    assert feed.store.hlen(feed.keys.rows) == 2
+
+
+def test_notified_update_is_published_with_its_cause(known: Any) -> None:
+    """660 → 720 minutes gives one change with before, after, delta and the notification."""
+    known.collection.update(FIRST, 720, None)
+    receipt = known.accept(f"audience:{FIRST_AUDIENCE}")
+    known.refresh()
+    change = known.changes()[1]
+    assert change["type"] == "cpd.requirement.updated"
+    assert change["data"]["before"]["requiredMinutes"] == 660
+    assert change["data"]["after"]["requiredMinutes"] == 720
+    assert change["data"]["changed"] == ["requiredMinutes"]
+    assert change["data"]["delta_minutes"] == 60
+    assert change["data"]["cause"] == {
+        "trigger": "notification",
+        "notifications": [receipt.id],
+        "notification_count": 1,
+    }
+
+
+def test_touched_row_is_not_published(known: Any) -> None:
+    """A row whose ``updatedAt`` alone moved is stored, and no change is published."""
+    known.collection.update(FIRST, None, None)
+    known.reconcile()
+    assert known.kinds() == ["baseline"]
+
+
+def test_created_removed_and_restored_rows_are_published(known: Any) -> None:
+    """A new row, a row the platform says is gone, and one that is back, each give one change."""
+    created = known.collection.create("a" * 24, "b" * 24, 90, None)
+    known.reconcile()
+    known.collection.delete(created.id)
+    known.reconcile()
+    known.collection.restore(created.id)
+    known.reconcile()
+    assert known.kinds() == ["baseline", "created", "removed", "restored"]
+    assert [change["data"].get("delta_minutes") for change in known.changes()[1:]] == [90, -90, 90]
+    assert known.changes()[2]["data"]["evidence"]["kind"] == "not_found"
+    assert known.changes()[3]["data"]["evidence"]["kind"] == "found"
+
+
+def test_chain_holds_from_the_first_change(known: Any) -> None:
+    """Each change's digest follows from the one before it, and sequences have no gap."""
+    for minutes in (1, 2, 3):
+        known.collection.update(FIRST, minutes, None)
+        known.reconcile()
+    previous = GENESIS
+    for sequence, change in enumerate(known.changes(), 1):
+        assert change["data"]["sequence"] == sequence
+        assert change["data"]["previous_digest"] == previous
+        previous = chain_digest(previous, change)
+        assert change["data"]["digest"] == previous
+    assert known.head("digest") == previous
+
+
+def test_known_audience_costs_one_page(feed: Any) -> None:
+    """A notification about a known audience reads one page of five."""
+    feed.platform.put(TENANT_ID, Options(), rows=5000)
+    feed.reconcile()
+    before = feed.list_reads()
+    assert before == 5
+    row = list(feed.collection.rows.values())[2500]
+    feed.collection.update(row.audience_requirement_id, row.required_minutes + 60, None)
+    feed.accept(f"audience:{row.audience_id}")
+    feed.refresh()
+    assert feed.list_reads() - before == 1
+    assert feed.kinds() == ["baseline", "updated"]
+
+
+def test_unknown_audience_scans_the_collection(feed: Any) -> None:
+    """A notification about an unknown audience reads every page, and finds the new row."""
+    feed.platform.put(TENANT_ID, Options(), rows=5000)
+    feed.reconcile()
+    before = feed.list_reads()
+    feed.collection.create("a" * 24, "b" * 24, 90, None)
+    feed.accept(f"audience:{'b' * 24}")
+    feed.refresh()
+    assert feed.list_reads() - before == 6
+    assert feed.kinds() == ["baseline", "created"]
+
+
+def test_shifted_pages_widen_to_a_scan(feed: Any) -> None:
+    """A page that no longer holds what it held makes us scan; the deleted row is found."""
+    feed.platform.put(TENANT_ID, Options(), rows=5000)
+    feed.reconcile()
+    rows = list(feed.collection.rows.values())
+    feed.collection.delete(rows[0].audience_requirement_id)
+    feed.accept(f"audience:{rows[2500].audience_id}")
+    feed.refresh()
+    assert feed.kinds() == ["baseline", "removed"]
+    assert feed.head("pending") == "0"
+
+
+def test_unchanged_scan_is_recognised_by_digests(feed: Any) -> None:
+    """A scan of pages that did not change decodes none of them."""
+    feed.platform.put(TENANT_ID, Options(), rows=3000)
+    feed.reconcile()
+    feed.reconcile()
+    assert int(feed.store.hget(feed.keys.stats, "pages_unchanged")) == 3
+
+
+def test_quiet_hint_is_read_again(known: Any) -> None:
+    """A hint that showed no change is read again at each settle delay, and finds it then."""
+    settle = {"CPDFEED_SETTLE_S": "5,60"}
+    known.accept(f"audience:{FIRST_AUDIENCE}")
+    known.refresh(**settle)
+    assert known.head("pending") == "0"
+    due = known.store.zscore(known.keys.due, f"audience:{FIRST_AUDIENCE}")
+    assert abs(due - known.now_ms() - 5000) < 3000
+    known.ahead_ms = 6000
+    known.refresh(**settle)
+    due = known.store.zscore(known.keys.due, f"audience:{FIRST_AUDIENCE}")
+    assert abs(due - known.now_ms() - 55_000) < 3000
+    known.collection.update(FIRST, 720, None)
+    known.ahead_ms = 70_000
+    known.refresh(**settle)
+    assert known.kinds() == ["baseline", "updated"]
+    assert known.changes()[1]["data"]["cause"]["trigger"] == "settle"
+    assert known.changes()[1]["data"]["cause"]["notification_count"] == 1
+    assert known.store.zscore(known.keys.due, f"audience:{FIRST_AUDIENCE}") is None
+
+
+def test_young_row_is_not_removed_before_the_lag_horizon(feed: Any) -> None:
+    """A 404 for a row first seen less than the lag ago is asked again after it."""
+    lag = {"CPDFEED_LAG_S": "60"}
+    feed.reconcile(**lag)
+    feed.collection.delete(FIRST)
+    feed.reconcile(**lag)
+    assert feed.kinds() == ["baseline"]
+    feed.ahead_ms = 61_000
+    feed.refresh(**lag)
+    assert feed.kinds() == ["baseline", "removed"]
+
+
+def test_gateway_404_removes_nothing(known: Any) -> None:
+    """When every read by id answers 404, nothing is removed: the control fails too."""
+    known.collection.delete(FIRST)
+    known.platform.tenant(TENANT_ID).options = Options(lag_by_id_s=10**6)
+    known.reconcile()
+    assert known.kinds() == ["baseline"]
+
+
+def test_emptied_collection_is_removed_when_repeated(feed: Any) -> None:
+    """With no row left to serve as control, a 404 counts once repeated after the horizon."""
+    lag = {"CPDFEED_LAG_S": "60"}
+    feed.reconcile(**lag)
+    feed.ahead_ms = 100_000
+    for id_ in list(feed.collection.rows):
+        feed.collection.delete(id_)
+    feed.reconcile(**lag)
+    assert feed.kinds() == ["baseline"]
+    feed.ahead_ms = 200_000
+    feed.refresh(**lag)
+    assert feed.kinds() == ["baseline", "removed", "removed"]
+
+
+def test_second_refresh_finds_the_lease_taken(known: Any) -> None:
+    """While somebody refreshes a tenant, another refresh does nothing."""
+    known.accept("collection")
+    lease = acquire(known.store, known.keys)
+    assert lease is not None
+    assert known.refresh() == []
+    assert known.head("pending") == "1"
+    assert lease.release(known.now_ms(), 0) is not None
+
+
+def test_overtaken_worker_publishes_nothing(known: Any) -> None:
+    """A worker that lost its lease while it was reading gets a conflict, and writes nothing."""
+    known.collection.update(FIRST, 720, None)
+    known.accept("collection")
+    known.platform.tenant(TENANT_ID).options = Options(latency_ms=1000)
+    with ThreadPoolExecutor() as pool:
+        refreshed = pool.submit(known.refresh)
+        deadline = time.monotonic() + 10
+        while not known.store.exists(known.keys.lease):
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        known.store.set(known.keys.lease, "999999", px=15_000)
+        with pytest.raises(CommitConflict):
+            refreshed.result()
+    assert known.kinds() == ["baseline"]
+    assert known.head("pending") == "1"
+
+
+def test_stuck_page_holds_back_only_its_own_scopes(feed: Any) -> None:
+    """When one page cannot be had, hints about other pages are covered all the same."""
+    feed.platform.put(TENANT_ID, Options(), rows=5000)
+    feed.reconcile()
+    rows = list(feed.collection.rows.values())
+    fault = {"kind": "status", "status": 500, "on": "list", "page": 2}
+    httpx.put(f"{feed.base}/sandbox/tenants/{TENANT_ID}/faults", json=[fault]).raise_for_status()
+    feed.accept(f"audience:{rows[1500].audience_id}")
+    feed.accept(f"audience:{rows[4500].audience_id}")
+    feed.refresh()
+    marks = [scope.decode() for scope in feed.store.hkeys(feed.keys.marks)]
+    assert marks == [f"audience:{rows[1500].audience_id}"]
+    assert feed.head("pending") == "1"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": "status", "status": 500},
+        {"kind": "status", "status": 502, "html": True},
+        {"kind": "status", "status": 429},
+        {"kind": "status", "status": 429, "retry_after": 30},
+        {"kind": "truncate"},
+        {"kind": "garbage"},
+    ],
+)
+def test_failing_platform_loses_nothing(known: Any, fault: dict[str, Any]) -> None:
+    """Whatever answers in the platform's place, the hint stays and is served afterwards."""
+    faults = f"{known.base}/sandbox/tenants/{TENANT_ID}/faults"
+    httpx.put(faults, json=[fault | {"on": "list"}]).raise_for_status()
+    known.collection.update(FIRST, 720, None)
+    known.accept(f"audience:{FIRST_AUDIENCE}")
+    known.refresh()
+    assert known.kinds() == ["baseline"]
+    assert known.head("pending") == "1"
+    httpx.delete(faults).raise_for_status()
+    known.store.delete(known.keys.budget)
+    known.ahead_ms = 60_000
+    known.refresh()
+    assert known.kinds() == ["baseline", "updated"]
+    assert known.head("pending") == "0"
+
+
+def test_expired_token_is_minted_anew_once(feed: Any) -> None:
+    """A refused token is replaced, and the read goes on."""
+    oauth = {"CPDFEED_API_AUTH": "oauth"}
+    feed.reconcile(**oauth)
+    faults = f"{feed.base}/sandbox/tenants/{TENANT_ID}/faults"
+    httpx.put(faults, json=[{"kind": "expire_tokens"}]).raise_for_status()
+    feed.collection.update(FIRST, 720, None)
+    feed.reconcile(**oauth)
+    assert feed.kinds() == ["baseline", "updated"]
+    assert feed.platform.tenant(TENANT_ID).reads.counts["token"] == 2
+
+
+def test_misfit_row_leaves_its_neighbours_alone(known: Any) -> None:
+    """A row that does not fit is not taken, not removed, and its neighbours go on."""
+    fault = {"kind": "malformed_row", "field": "requiredMinutes", "value": "many",
+             "requirement_id": FIRST, "on": "list"}
+    url = f"{known.base}/sandbox/tenants/{TENANT_ID}/faults"
+    httpx.put(url, json=[fault]).raise_for_status()
+    known.collection.update("64b6f4a8c2e4a1b9d3f2c4a0", 5, None)
+    known.reconcile()
+    assert known.kinds() == ["baseline", "updated"]
+    assert known.store.hlen(known.keys.rows) == 2
+    assert int(known.store.hget(known.keys.stats, "misfits")) == 1
+
+
+def test_sweep_calls_for_what_waits(feed: Any) -> None:
+    """A tenant without a baseline is called for at once, and again when a mark waits."""
+    assert [call.args for call in pipeline.sweep(feed.context())] == [("acme",)]
+    feed.refresh()
+    assert pipeline.sweep(feed.context()) == []
+    feed.accept("collection")
+    feed.store.delete(feed.keys.wake)  # the call and its flag were lost
+    assert [call.args for call in pipeline.sweep(feed.context())] == [("acme",)]
+    assert pipeline.sweep(feed.context()) == []
