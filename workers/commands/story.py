@@ -1,7 +1,7 @@
 """Tell what becomes of each edit: the part of `cpdfeed demo` that makes them and looks on.
 
-It edits the sandbox as an editor of the platform would, follows the change stream in Redis as a
-consumer would, and in the end compares what was published with the platform's own history.
+It has the sandbox edited, follows the change stream in Redis as any consumer would, and in the end
+compares what was published with the platform's own history.
 """
 
 import queue
@@ -12,74 +12,51 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from enum import StrEnum
-from itertools import cycle
-from types import FrameType
-from typing import Annotated, Any, Final, NamedTuple
+from collections.abc import Iterator, Sequence
+from itertools import cycle, islice
+from typing import Any, Final, NamedTuple
 
 import click
-import httpx
 import msgspec
 import redis
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from workers.commands import rendering, tail
 from workers.commands.client import Client, find_client
+from workers.commands.editor import Edit, Editor, Kind, Reads, Version
 from workers.commands.refresh import await_covered
-from workers.commands.rendering import Event, duration
+from workers.commands.rendering import Event
 from workers.contract import settings as settings_table
 from workers.contract.keyspace import Keyspace
-from workers.contract.settings import Settings, Tenant
+from workers.contract.settings import Tenant
 
 _START_S: Final = 60.0
 _CHANGE_S: Final = 20.0
-_POLL_S: Final = 0.01
 _PAUSE_S: Final = 3.0
 """Between edits when there is no end to them: long enough to read a row."""
 _MARGIN_S: Final = 0.3
+_POLL_S: Final = 0.05
 _GROUP: Final = "demo"
-
-
-class Kind(StrEnum):
-    """What an editor does, one after another, to one requirement."""
-
-    CREATED = "created"
-    UPDATED = "updated"
-    REMOVED = "removed"
-    RESTORED = "restored"
-    TOUCHED = "touched"
-
-
-_KIND_OF: Final = {
+_CONSUMER: Final = "onlooker"
+_KINDS: Final = {
     "create": Kind.CREATED,
     "update": Kind.UPDATED,
     "delete": Kind.REMOVED,
     "restore": Kind.RESTORED,
 }
 """The sandbox's operations that are to be published, and as what."""
+_LAYOUT: Final = "{:>3}  {:<32}  {:<23}  {:<17}  {:<30}  {}"
 
 
-class Reads(Struct):
-    """Requests the platform was asked."""
+class Received(NamedTuple):
+    """A change as the consumer received it, and when."""
 
-    list: int = 0
-    one: int = 0
-    audience: int = 0
-    token: int = 0
-
-    def since(self, before: "Reads") -> "Reads":
-        """Give those that came after."""
-        return Reads(
-            *(
-                now - then
-                for now, then in zip(*map(msgspec.structs.astuple, (self, before)), strict=True)
-            )
-        )
+    event: Event
+    at_s: float
 
 
 class Report(Struct):
-    """Everything about one edit; what was not to come, or did not, is None."""
+    """Everything about one edit; ``change`` is None when none came."""
 
     number: int
     edit: Kind
@@ -89,41 +66,18 @@ class Report(Struct):
     status: int | None
     notification: str
     reads: Reads
-    change: str | None = None
-    sequence: int | None = None
-    published: str = ""
-    received_ms: float | None = None
+    change: str | None
+    published: str
+    received_ms: float | None
 
 
-class _Row(Struct, rename="camel"):
-    audience_requirement_id: str
-    required_minutes: int
+class Consumer:
+    """A consumer group of the change stream, with one member."""
 
-
-class _Edited(Struct):
-    row: _Row | None
-    notification: str
-
-
-class Version(Struct):
-    """One edit as the platform's history has it."""
-
-    id: str
-    op: str
-    before: _Row | None
-    row: _Row | None
-
-
-class _Attempt(Struct):
-    status: int | None
-
-
-class _Delivery(Struct):
-    id: str
-    state: str
-    attempts: Annotated[list[_Attempt], Meta()]
-
-
-class _Received(NamedTuple):
-    event: Event
-    at_s: float
+    def __init__(self, url: str, keys: Keyspace) -> None:
+        self._store = redis.Redis.from_url(url)
+        self._stream = keys.changes
+        self._inbox = keys.inbox
+        self._received: queue.SimpleQueue[Received] = queue.SimpleQueue()
+        self._store.xgroup_create(self._stream, _GROUP, id="0", mkstream=False)
+        threading.Thread(target=self._read, name="consumer", daemon=True).start()

@@ -12,9 +12,13 @@ import msgspec
 import pytest
 import redis
 from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from service import feed
 from service.app import create_app
+from service.state import state_of
 from service.tail import Tail
 from workers.contract import settings as configuration
 from workers.contract.codec import (
@@ -75,14 +79,16 @@ class Log:
         data = {"kind": "baseline", "count": len(rows), "rows_digest": "", "cause": _cause(())}
         self._commit([("cpd.requirements.baseline", "", "", data)], {"baseline_ms": 1})
 
-    def put(self, *rows: Requirement, notifications: tuple[str, ...] = ()) -> Cursor:
-        """Commit rows as created or updated; give the place after them."""
+    def put(
+        self, *rows: Requirement, notifications: tuple[str, ...] = (), trim: int = 0
+    ) -> Cursor:
+        """Commit rows as created or updated, and trim; give the place after them."""
         changes = []
         for row in rows:
             before = self.rows.get(row.id)
             changes.append(self._change(row.id, before, row, notifications))
             self.rows[row.id] = row
-        return self._commit(changes)
+        return self._commit(changes, trim=trim)
 
     def remove(self, number: int) -> Cursor:
         """Commit a row as removed; give the place after it."""
@@ -128,6 +134,7 @@ class Log:
         self,
         changes: list[tuple[str, str, str, dict[str, Any]]],
         head: dict[str, int] | None = None,
+        trim: int = 0,
     ) -> Cursor:
         pipe = self.store.pipeline(transaction=True)
         for type_, id_, audience, data in changes:
@@ -150,6 +157,7 @@ class Log:
                 "tenant": "acme",
             }
             pipe.xadd(self.keys.changes, fields, id=f"{self.sequence}-0")  # type: ignore[arg-type]
+        pipe.xtrim(self.keys.changes, minid=f"{trim}-0", approximate=False)
         self._write_rows(pipe)
         state = {"epoch": self.epoch, "sequence": self.sequence, "digest": self.digest}
         pipe.hset(self.keys.head, mapping={**state, **(head or {})})
@@ -254,11 +262,20 @@ class Consumer:
         tail: Tail | None = getattr(self.app.state, "tail", None)
         return tail.watchers if tail else 0
 
+    def shut_down(self) -> None:
+        """Tell the application that its process was asked to end, as ``service.shutdown`` does."""
+        self.get("/shut-down")
+
 
 @pytest.fixture
 def log(store: redis.Redis, keys: Keyspace) -> Log:
     """Give the empty log of the tenant ``acme``."""
     return Log(store, keys)
+
+
+async def _shut_down(request: Request) -> Response:
+    state_of(request).shutting_down.set()
+    return JSONResponse({})
 
 
 Connect = Callable[[feed.Pace], Consumer]
@@ -272,7 +289,7 @@ def connect(redis_url: str, serve: Callable[[Starlette], str]) -> Iterator[Conne
     def start(pace: feed.Pace) -> Consumer:
         settings = configuration.load({**_ENV, "REDIS_URL": redis_url})
         app = create_app(settings, enqueue=lambda _: None)
-        app.router.routes[:0] = feed.routes(pace)
+        app.router.routes[:0] = [*feed.routes(pace), Route("/shut-down", _shut_down)]
         consumers.append(Consumer(serve(app), app))
         return consumers[-1]
 
