@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+from typing import Any, Final
 
 import click
 import httpx
@@ -19,8 +19,6 @@ from workers.commands.up import TOKEN_FILE
 from workers.contract import settings as settings_table
 from workers.contract.errors import SettingsError
 
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
 _Params = Mapping[str, str | int | None]
 
 _TIMEOUT_S: Final = 40.0
@@ -48,6 +46,10 @@ class Refused(click.ClickException):
         self.status = status
         self.reason = reason
 
+    def with_hint(self, hint: str) -> "Refused":
+        """Give the same with one sentence more on what to do."""
+        return Refused(f"{self.message} {hint}", self.status, self.reason)
+
 
 class _Problem(Struct):
     title: str = ""
@@ -60,6 +62,7 @@ class Client:
 
     def __init__(self, url: str, token: str, tenant: str | None = None) -> None:
         """Take where it is, the caller's token, and the tenant where there are several."""
+        self.url = url.rstrip("/")
         self._tenant = tenant
         self._http = open_http(url, {"Authorization": f"Bearer {token}"})
 
@@ -92,7 +95,7 @@ class Client:
             return exchange(self._http, method, path, params=given, body=body)
         except Refused as error:
             if error.status == HTTPStatus.UNAUTHORIZED:
-                error.message += f" The token is not one of this service's. {_HOW_TO_GET_A_TOKEN}"
+                raise error.with_hint(_HOW_TO_GET_IN) from None
             raise
 
 
@@ -146,10 +149,10 @@ def exchange(
     raise Refused(text, answer.status_code, problem.reason)
 
 
-_HOW_TO_GET_A_TOKEN: Final = (
-    "Set CPDFEED_TOKEN. To make a token: `token=$(openssl rand -hex 32)`, and add what "
-    '`printf %s "$token" | sha256sum` prints, with `:feed:read+feed:write` behind it, to the '
-    "service's CPDFEED_API_TOKENS."
+_HOW_TO_GET_IN: Final = (
+    "Set CPDFEED_TOKEN to a token of this service. To make one: `token=$(openssl rand -hex 32)`, "
+    'and add what `printf %s "$token" | sha256sum` prints, with `:feed:read+feed:write` behind it, '
+    "to the service's CPDFEED_API_TOKENS."
 )
 
 
@@ -181,19 +184,19 @@ def find_client(url: str | None, tenant: str | None) -> Client:
     if token is None:
         raise click.ClickException(
             f"there is no API token: CPDFEED_TOKEN is not set, and {data.absolute() / TOKEN_FILE}, "
-            f"where `cpdfeed up` keeps one, cannot be read. {_HOW_TO_GET_A_TOKEN}"
+            f"where `cpdfeed up` keeps one, cannot be read. {_HOW_TO_GET_IN}"
         )
     return Client(url or default_url(port), token, tenant)
 
 
-def calling(command: Callable[Concatenate[Client, _P], _T]) -> Callable[_P, _T]:
+def calling(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command a client, and the options that say of what."""
 
     @click.option("--url", envvar="CPDFEED_URL", help="Where the service is (CPDFEED_URL).")
     @click.option("--tenant", envvar="CPDFEED_TENANT", help="Whose feed, where there are several.")
     @functools.wraps(command)
-    def found(*args: Any, url: str | None, tenant: str | None, **kwargs: Any) -> _T:  # noqa: ANN401 - click's own
-        return command(find_client(url, tenant), *args, **kwargs)
+    def found(*args: Any, url: str | None, tenant: str | None, **kwargs: Any) -> None:  # noqa: ANN401 - click's own
+        command(find_client(url, tenant), *args, **kwargs)
 
     return found
 

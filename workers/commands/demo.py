@@ -36,7 +36,7 @@ Needs:
 """
 
 
-@click.command(epilog=_EPILOG)
+@click.command(short_help="See it work, nothing needed.", epilog=_EPILOG)
 @click.option("--edits", type=click.IntRange(min=1), help="End after this many edits, and judge.")
 @click.option("--port", type=click.IntRange(1, 65535), help="Port of web; a free one if not given.")
 @click.option("--seed", type=int, help="Make ids and minutes the same each time.")

@@ -75,7 +75,7 @@ def judge_server(info: Mapping[str, Any]) -> Finding:
 
 
 def judge_durability(info: Mapping[str, Any], appendfsync: str | None) -> Finding:
-    """Judge whether an accepted notification is on disk; no ``appendfsync``, CONFIG is forbidden."""
+    """Judge whether what is accepted is on disk; no ``appendfsync`` where CONFIG is forbidden."""
     lacking = []
     if not info.get("aof_enabled"):
         lacking.append("appendonly yes")

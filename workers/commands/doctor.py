@@ -23,7 +23,7 @@ from workers.contract.settings import Secret, Settings, Tenant
 from workers.upstream.tokens import mint
 
 _TIMEOUT_S: Final = 10.0
-_REDIS_TIMEOUT_S: Final = 3.0
+_REDIS_TIMEOUT_S: Final = 3
 _COLOURS: Final = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "red"}
 _EPILOG: Final = """\b
 Examples:
@@ -36,7 +36,7 @@ Needs:
 """
 
 
-@click.command(epilog=_EPILOG)
+@click.command(short_help="Check settings and all they lead to.", epilog=_EPILOG)
 @click.option("--url", envvar="CPDFEED_URL", help="Where the service is (CPDFEED_URL).")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context

@@ -84,7 +84,7 @@ class _Delivery(Struct):
 
 
 class Editor:
-    """One who edits one requirement after another: each is created, updated, removed, …"""
+    """One who edits one requirement after another."""
 
     def __init__(self, port: int, tenant_id: str, chance: random.Random) -> None:
         self._http = httpx.Client(
@@ -135,9 +135,7 @@ class Editor:
         deadline = time.monotonic() + _DELIVERY_S
         status = None
         while time.monotonic() < deadline:
-            deliveries = msgspec.json.decode(
-                self._call("GET", "/deliveries"), type=list[_Delivery]
-            )
+            deliveries = msgspec.json.decode(self._call("GET", "/deliveries"), type=list[_Delivery])
             sent = next(delivery for delivery in reversed(deliveries) if delivery.id == id_)
             status = sent.attempts[-1].status if sent.attempts else None
             if sent.state != "pending":

@@ -31,7 +31,7 @@ Needs:
 """
 
 
-@click.command(epilog=_EPILOG)
+@click.command(short_help="Send a test notification.", epilog=_EPILOG)
 @click.option("--audience", metavar="ID", help="Say that something about this audience changed.")
 @click.option("--requirement", metavar="ID", help="Say that this requirement changed.")
 @click.option("--payload", type=click.File("rb"), help="Send this file as it is; - for stdin.")

@@ -41,7 +41,7 @@ _receipts: Final = msgspec.json.Decoder(Receipt)
 _states: Final = msgspec.json.Decoder(State)
 
 
-@click.command(epilog=_EPILOG)
+@click.command(short_help="Have the platform read again now.", epilog=_EPILOG)
 @click.option("--audience", metavar="ID", help="Read what concerns this audience.")
 @click.option("--requirement", metavar="ID", help="Read this requirement.")
 @click.option("--wait", is_flag=True, help="Wait for the read, and print what it found.")

@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-_NOTHING: Final = "-"
+NOTHING: Final = "-"
 _MINUTES_PER_HOUR: Final = 60
 
 
@@ -89,8 +89,8 @@ def hours(data: Data) -> str:
         return f"{data.count} requirement{'' if data.count == 1 else 's'}"
     before, after = data.before, data.after
     return (
-        f"{duration(before.required_minutes) if before else _NOTHING}"
-        f" → {duration(after.required_minutes) if after else _NOTHING}"
+        f"{duration(before.required_minutes) if before else NOTHING}"
+        f" → {duration(after.required_minutes) if after else NOTHING}"
     )
 
 

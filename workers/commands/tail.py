@@ -40,7 +40,7 @@ _batches: Final = msgspec.json.Decoder(Batch)
 _snapshots: Final = msgspec.json.Decoder(_Snapshot)
 
 
-@click.command(epilog=_EPILOG)
+@click.command(short_help="Follow the changes as they are published.", epilog=_EPILOG)
 @click.option("--after", metavar="CURSOR", help="Begin after this cursor; a change's id is one.")
 @click.option("--from-start", is_flag=True, help="Begin with the oldest change that is kept.")
 @click.option(
@@ -80,7 +80,8 @@ def tail(
         return
     except Refused as error:
         if error.status == HTTPStatus.GONE:
-            error.message += " Or begin with the oldest change that is kept: --from-start."
+            hint = "Or begin with the oldest change that is kept: --from-start."
+            raise error.with_hint(hint) from None
         raise
 
 

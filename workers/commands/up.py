@@ -37,7 +37,7 @@ Needs:
 """
 
 
-@click.command(epilog=_EPILOG)
+@click.command(short_help="Run everything in one terminal.", epilog=_EPILOG)
 @click.option(
     "--port", type=click.IntRange(0, 65535), help="Port of the web service; 0 takes a free one."
 )
