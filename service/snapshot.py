@@ -110,7 +110,10 @@ class Snapshots:
         ids = await self._ids(tenant, pinned, audiences)
         start = bisect_right(ids, last_id, key=unpack_id)
         wanted = ids[start : start + limit]
-        packed, head = await self._with_head(tenant, "HMGET", Keyspace(tenant).rows, *wanted)
+        if wanted:
+            packed, head = await self._with_head(tenant, "HMGET", Keyspace(tenant).rows, *wanted)
+        else:
+            packed, head = [], _standing(await self._log.head(tenant))
         past = await self._undo(tenant, head, pinned)
         rows = [
             _as_it_stood(unpack_id(id_), row, past) for id_, row in zip(wanted, packed, strict=True)

@@ -29,6 +29,7 @@ from workers.contract.settings import Settings, Tenant
 from workers.intake.claim import RECONCILE, Claim, claim, overdue
 from workers.intake.lease import Lease, acquire, kept
 from workers.intake.plan import Plan, plan
+from workers.intake.retention import forget
 from workers.intake.settle import settle
 from workers.upstream.budget import Budget
 from workers.upstream.client import Client, Connections
@@ -283,6 +284,9 @@ def _finish(round_: _Round) -> None:
                 last_page=seen.pages if seen is not None and scanned else None,
             )
         )
+    if scanned:
+        days = round_.context.settings.inbox_days
+        forget(round_.context.store, round_.keys, now_ms - int(days * 86_400_000))
     _report(round_)
 
 
@@ -326,11 +330,10 @@ def _report(round_: _Round) -> None:
     if error is not None:
         bound.warning("refresh.incomplete", reason=error.reason, error=str(error))
         wait_ms = max(round_.claimed.head.spacing_ms * 2, SHORTEST_RETRY_MS)
+        wait_ms = min(wait_ms, LONGEST_SPACING_MS)
         if isinstance(error, UpstreamThrottled) and error.retry_after_s is not None:
             wait_ms = max(wait_ms, int(error.retry_after_s * 1000))
-        round_.context.store.hset(
-            round_.keys.head, "not_before_ms", now_ms + min(wait_ms, LONGEST_SPACING_MS)
-        )
+        round_.context.store.hset(round_.keys.head, "not_before_ms", now_ms + wait_ms)
         return
     bound.info("refresh.done")
     if commits.changes:

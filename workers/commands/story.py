@@ -20,6 +20,7 @@ import click
 import msgspec
 import redis
 from msgspec import Struct
+from stamina.instrumentation import set_on_retry_hooks
 
 from workers.commands import rendering, tail
 from workers.commands.client import Client, find_client
@@ -45,7 +46,7 @@ _KINDS: Final = {
     "restore": Kind.RESTORED,
 }
 """The sandbox's operations that are to be published, and as what."""
-_LAYOUT: Final = "{:>3}  {:<32}  {:<23}  {:<17}  {:<30}  {}"
+_LAYOUT: Final = "{:>3}  {:<29}  {:<21}  {:<15}  {:<33}  {}"
 
 
 class Received(NamedTuple):
@@ -169,7 +170,7 @@ def row(report: Report) -> str:
         for side in (report.before_minutes, report.after_minutes)
     ]
     if report.received_ms is not None:
-        received = f"{report.received_ms:.0f} ms after the edit"
+        received = f"{report.received_ms:.0f} ms"
     else:
         received = "nothing, rightly" if report.edit is Kind.TOUCHED else "NOTHING"
     return _LAYOUT.format(
@@ -251,6 +252,7 @@ def _await_start(editor: Editor, client: Client) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object an edit.")
 def main(platform: int, edits: int, seed: int | None, as_json: bool) -> None:
     """Make edits, print what becomes of each, and judge in the end."""
+    set_on_retry_hooks([])
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # asked to end: leave from anywhere
     settings = settings_table.load()
     ((slug, tenant),) = settings.tenants.items()

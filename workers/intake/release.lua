@@ -17,8 +17,14 @@ if redis.call('EXISTS', KEYS[3]) == 1 then
   end
 end
 local due = redis.call('ZRANGE', KEYS[4], 0, 0, 'WITHSCORES')
-if due[2] and (not next_ms or tonumber(due[2]) < next_ms) then
-  next_ms = tonumber(due[2])
+if due[2] then
+  local due_ms = tonumber(due[2])
+  if due_ms <= now then
+    due_ms = math.max(due_ms, tonumber(ARGV[3]))  -- this holder saw it, and had to leave it
+  end
+  if not next_ms or due_ms < next_ms then
+    next_ms = due_ms
+  end
 end
 if not next_ms then
   return false

@@ -140,7 +140,7 @@ class Issuer:
 def rsa_keys() -> tuple[RSAKey, RSAKey]:
     """Give two key pairs: the issuer's, and one that is not known at first."""
     return (
-        RSAKey.generate_key(2048, {"kid": "one", "use": "sig", "alg": "RS256"}),
+        RSAKey.generate_key(2048, {"kid": "one"}),
         RSAKey.generate_key(2048, {"kid": "two", "use": "sig", "alg": "RS256"}),
     )
 
@@ -247,7 +247,9 @@ webhook_secrets = "other-secret"
 
 
 @pytest.fixture
-def two_tenants(redis_url: str, serve: Callable[[Starlette], str], tmp_path: Path) -> Iterator[Site]:
+def two_tenants(
+    redis_url: str, serve: Callable[[Starlette], str], tmp_path: Path
+) -> Iterator[Site]:
     """Give the web process of the tenants ``acme`` and ``other``."""
     file = tmp_path / "two.toml"
     file.write_text(TWO_TENANTS.format(everywhere=sha256(WRITER), acme=sha256("acme-token")))

@@ -380,9 +380,7 @@ def test_absent_store_is_said(start: Start) -> None:
     assert is_store_unavailable(site.notify())
 
 
-def test_store_that_dies_is_said(
-    start: Start, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_store_that_dies_is_said(start: Start, tmp_path_factory: pytest.TempPathFactory) -> None:
     """When Redis goes away nothing more is accepted."""
     with embedded.running(tmp_path_factory.mktemp("dying")) as server:
         site = start(redis_url=server.url.reveal())

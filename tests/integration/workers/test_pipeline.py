@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from service.sandbox import Options
+from tests.feed import TENANT_ID, Feed
 from workers import pipeline
 from workers.contract.codec import GENESIS, chain_digest
 from workers.contract.errors import CommitConflict
@@ -15,18 +16,17 @@ from workers.intake.lease import acquire
 
 FIRST = "60d5ec49b60b4b3a2c8f9a10"
 FIRST_AUDIENCE = "60d5ec49b60b4b3a2c8f9a11"
-TENANT_ID = "eu-west-2_Sandbox01"
 
 
 @pytest.fixture
-def known(feed: Any) -> Any:  # noqa: ANN401 - Feed lives in conftest.py
+def known(feed: Feed) -> Feed:
     """Give a tenant whose baseline is taken."""
     feed.reconcile()
     return feed
 
 
 @pytest.mark.parametrize("auth", ["basic", "oauth"])
-def test_first_scan_is_one_baseline(feed: Any, auth: str) -> None:
+def test_first_scan_is_one_baseline(feed: Feed, auth: str) -> None:
     """The seed's rows become the snapshot, with one change, by Basic and by OAuth."""
     feed.reconcile(CPDFEED_API_AUTH=auth)
     assert feed.kinds() == ["baseline"]
@@ -34,7 +34,7 @@ def test_first_scan_is_one_baseline(feed: Any, auth: str) -> None:
     assert feed.store.hlen(feed.keys.rows) == 2
 
 
-def test_notified_update_is_published_with_its_cause(known: Any) -> None:
+def test_notified_update_is_published_with_its_cause(known: Feed) -> None:
     """660 → 720 minutes gives one change with before, after, delta and the notification."""
     known.collection.update(FIRST, 720, None)
     receipt = known.accept(f"audience:{FIRST_AUDIENCE}")
@@ -52,14 +52,14 @@ def test_notified_update_is_published_with_its_cause(known: Any) -> None:
     }
 
 
-def test_touched_row_is_not_published(known: Any) -> None:
+def test_touched_row_is_not_published(known: Feed) -> None:
     """A row whose ``updatedAt`` alone moved is stored, and no change is published."""
     known.collection.update(FIRST, None, None)
     known.reconcile()
     assert known.kinds() == ["baseline"]
 
 
-def test_created_removed_and_restored_rows_are_published(known: Any) -> None:
+def test_created_removed_and_restored_rows_are_published(known: Feed) -> None:
     """A new row, a row the platform says is gone, and one that is back, each give one change."""
     created = known.collection.create("a" * 24, "b" * 24, 90, None)
     known.reconcile()
@@ -73,7 +73,7 @@ def test_created_removed_and_restored_rows_are_published(known: Any) -> None:
     assert known.changes()[3]["data"]["evidence"]["kind"] == "found"
 
 
-def test_chain_holds_from_the_first_change(known: Any) -> None:
+def test_chain_holds_from_the_first_change(known: Feed) -> None:
     """Each change's digest follows from the one before it, and sequences have no gap."""
     for minutes in (1, 2, 3):
         known.collection.update(FIRST, minutes, None)
@@ -87,7 +87,7 @@ def test_chain_holds_from_the_first_change(known: Any) -> None:
     assert known.head("digest") == previous
 
 
-def test_known_audience_costs_one_page(feed: Any) -> None:
+def test_known_audience_costs_one_page(feed: Feed) -> None:
     """A notification about a known audience reads one page of five."""
     feed.platform.put(TENANT_ID, Options(), rows=5000)
     feed.reconcile()
@@ -101,7 +101,7 @@ def test_known_audience_costs_one_page(feed: Any) -> None:
     assert feed.kinds() == ["baseline", "updated"]
 
 
-def test_unknown_audience_scans_the_collection(feed: Any) -> None:
+def test_unknown_audience_scans_the_collection(feed: Feed) -> None:
     """A notification about an unknown audience reads every page, and finds the new row."""
     feed.platform.put(TENANT_ID, Options(), rows=5000)
     feed.reconcile()
@@ -113,7 +113,7 @@ def test_unknown_audience_scans_the_collection(feed: Any) -> None:
     assert feed.kinds() == ["baseline", "created"]
 
 
-def test_shifted_pages_widen_to_a_scan(feed: Any) -> None:
+def test_shifted_pages_widen_to_a_scan(feed: Feed) -> None:
     """A page that no longer holds what it held makes us scan; the deleted row is found."""
     feed.platform.put(TENANT_ID, Options(), rows=5000)
     feed.reconcile()
@@ -125,36 +125,34 @@ def test_shifted_pages_widen_to_a_scan(feed: Any) -> None:
     assert feed.head("pending") == "0"
 
 
-def test_unchanged_scan_is_recognised_by_digests(feed: Any) -> None:
+def test_unchanged_scan_is_recognised_by_digests(feed: Feed) -> None:
     """A scan of pages that did not change decodes none of them."""
     feed.platform.put(TENANT_ID, Options(), rows=3000)
     feed.reconcile()
     feed.reconcile()
-    assert int(feed.store.hget(feed.keys.stats, "pages_unchanged")) == 3
+    assert feed.stat("pages_unchanged") == 3
 
 
-def test_quiet_hint_is_read_again(known: Any) -> None:
+def test_quiet_hint_is_read_again(known: Feed) -> None:
     """A hint that showed no change is read again at each settle delay, and finds it then."""
-    settle = {"CPDFEED_SETTLE_S": "5,60"}
-    known.accept(f"audience:{FIRST_AUDIENCE}")
+    settle, hint = {"CPDFEED_SETTLE_S": "5,60"}, f"audience:{FIRST_AUDIENCE}"
+    known.accept(hint)
     known.refresh(**settle)
     assert known.head("pending") == "0"
-    due = known.store.zscore(known.keys.due, f"audience:{FIRST_AUDIENCE}")
-    assert abs(due - known.now_ms() - 5000) < 3000
+    assert known.due_in_ms(hint) == pytest.approx(5000, abs=3000)
     known.ahead_ms = 6000
     known.refresh(**settle)
-    due = known.store.zscore(known.keys.due, f"audience:{FIRST_AUDIENCE}")
-    assert abs(due - known.now_ms() - 55_000) < 3000
+    assert known.due_in_ms(hint) == pytest.approx(55_000, abs=3000)
     known.collection.update(FIRST, 720, None)
     known.ahead_ms = 70_000
     known.refresh(**settle)
     assert known.kinds() == ["baseline", "updated"]
     assert known.changes()[1]["data"]["cause"]["trigger"] == "settle"
     assert known.changes()[1]["data"]["cause"]["notification_count"] == 1
-    assert known.store.zscore(known.keys.due, f"audience:{FIRST_AUDIENCE}") is None
+    assert known.due_in_ms(hint) is None
 
 
-def test_young_row_is_not_removed_before_the_lag_horizon(feed: Any) -> None:
+def test_young_row_is_not_removed_before_the_lag_horizon(feed: Feed) -> None:
     """A 404 for a row first seen less than the lag ago is asked again after it."""
     lag = {"CPDFEED_LAG_S": "60"}
     feed.reconcile(**lag)
@@ -166,7 +164,7 @@ def test_young_row_is_not_removed_before_the_lag_horizon(feed: Any) -> None:
     assert feed.kinds() == ["baseline", "removed"]
 
 
-def test_gateway_404_removes_nothing(known: Any) -> None:
+def test_gateway_404_removes_nothing(known: Feed) -> None:
     """When every read by id answers 404, nothing is removed: the control fails too."""
     known.collection.delete(FIRST)
     known.platform.tenant(TENANT_ID).options = Options(lag_by_id_s=10**6)
@@ -174,7 +172,7 @@ def test_gateway_404_removes_nothing(known: Any) -> None:
     assert known.kinds() == ["baseline"]
 
 
-def test_emptied_collection_is_removed_when_repeated(feed: Any) -> None:
+def test_emptied_collection_is_removed_when_repeated(feed: Feed) -> None:
     """With no row left to serve as control, a 404 counts once repeated after the horizon."""
     lag = {"CPDFEED_LAG_S": "60"}
     feed.reconcile(**lag)
@@ -188,7 +186,7 @@ def test_emptied_collection_is_removed_when_repeated(feed: Any) -> None:
     assert feed.kinds() == ["baseline", "removed", "removed"]
 
 
-def test_second_refresh_finds_the_lease_taken(known: Any) -> None:
+def test_second_refresh_finds_the_lease_taken(known: Feed) -> None:
     """While somebody refreshes a tenant, another refresh does nothing."""
     known.accept("collection")
     lease = acquire(known.store, known.keys)
@@ -198,7 +196,7 @@ def test_second_refresh_finds_the_lease_taken(known: Any) -> None:
     assert lease.release(known.now_ms(), 0) is not None
 
 
-def test_overtaken_worker_publishes_nothing(known: Any) -> None:
+def test_overtaken_worker_publishes_nothing(known: Feed) -> None:
     """A worker that lost its lease while it was reading gets a conflict, and writes nothing."""
     known.collection.update(FIRST, 720, None)
     known.accept("collection")
@@ -216,7 +214,7 @@ def test_overtaken_worker_publishes_nothing(known: Any) -> None:
     assert known.head("pending") == "1"
 
 
-def test_stuck_page_holds_back_only_its_own_scopes(feed: Any) -> None:
+def test_stuck_page_holds_back_only_its_own_scopes(feed: Feed) -> None:
     """When one page cannot be had, hints about other pages are covered all the same."""
     feed.platform.put(TENANT_ID, Options(), rows=5000)
     feed.reconcile()
@@ -226,8 +224,7 @@ def test_stuck_page_holds_back_only_its_own_scopes(feed: Any) -> None:
     feed.accept(f"audience:{rows[1500].audience_id}")
     feed.accept(f"audience:{rows[4500].audience_id}")
     feed.refresh()
-    marks = [scope.decode() for scope in feed.store.hkeys(feed.keys.marks)]
-    assert marks == [f"audience:{rows[1500].audience_id}"]
+    assert feed.marked() == [f"audience:{rows[1500].audience_id}"]
     assert feed.head("pending") == "1"
 
 
@@ -242,7 +239,7 @@ def test_stuck_page_holds_back_only_its_own_scopes(feed: Any) -> None:
         {"kind": "garbage"},
     ],
 )
-def test_failing_platform_loses_nothing(known: Any, fault: dict[str, Any]) -> None:
+def test_failing_platform_loses_nothing(known: Feed, fault: dict[str, Any]) -> None:
     """Whatever answers in the platform's place, the hint stays and is served afterwards."""
     faults = f"{known.base}/sandbox/tenants/{TENANT_ID}/faults"
     httpx.put(faults, json=[fault | {"on": "list"}]).raise_for_status()
@@ -259,7 +256,7 @@ def test_failing_platform_loses_nothing(known: Any, fault: dict[str, Any]) -> No
     assert known.head("pending") == "0"
 
 
-def test_expired_token_is_minted_anew_once(feed: Any) -> None:
+def test_expired_token_is_minted_anew_once(feed: Feed) -> None:
     """A refused token is replaced, and the read goes on."""
     oauth = {"CPDFEED_API_AUTH": "oauth"}
     feed.reconcile(**oauth)
@@ -271,20 +268,25 @@ def test_expired_token_is_minted_anew_once(feed: Any) -> None:
     assert feed.platform.tenant(TENANT_ID).reads.counts["token"] == 2
 
 
-def test_misfit_row_leaves_its_neighbours_alone(known: Any) -> None:
+def test_misfit_row_leaves_its_neighbours_alone(known: Feed) -> None:
     """A row that does not fit is not taken, not removed, and its neighbours go on."""
-    fault = {"kind": "malformed_row", "field": "requiredMinutes", "value": "many",
-             "requirement_id": FIRST, "on": "list"}
+    fault = {
+        "kind": "malformed_row",
+        "field": "requiredMinutes",
+        "value": "many",
+        "requirement_id": FIRST,
+        "on": "list",
+    }
     url = f"{known.base}/sandbox/tenants/{TENANT_ID}/faults"
     httpx.put(url, json=[fault]).raise_for_status()
     known.collection.update("64b6f4a8c2e4a1b9d3f2c4a0", 5, None)
     known.reconcile()
     assert known.kinds() == ["baseline", "updated"]
     assert known.store.hlen(known.keys.rows) == 2
-    assert int(known.store.hget(known.keys.stats, "misfits")) == 1
+    assert known.stat("misfits") == 1
 
 
-def test_sweep_calls_for_what_waits(feed: Any) -> None:
+def test_sweep_calls_for_what_waits(feed: Feed) -> None:
     """A tenant without a baseline is called for at once, and again when a mark waits."""
     assert [call.args for call in pipeline.sweep(feed.context())] == [("acme",)]
     feed.refresh()
@@ -293,3 +295,30 @@ def test_sweep_calls_for_what_waits(feed: Any) -> None:
     feed.store.delete(feed.keys.wake)  # the call and its flag were lost
     assert [call.args for call in pipeline.sweep(feed.context())] == [("acme",)]
     assert pipeline.sweep(feed.context()) == []
+
+
+def test_old_notifications_are_forgotten(known: Feed) -> None:
+    """A scan trims what is too old to be looked up, and keeps the rest."""
+    for _ in range(300):  # streams are trimmed in whole nodes of 100 entries
+        known.accept("collection")
+    known.refresh()
+    known.ahead_ms = 3_600_000
+    kept = known.accept("collection")
+    known.reconcile(CPDFEED_INBOX_DAYS="0.01")
+    assert known.store.xlen(known.keys.inbox) <= 101
+    assert known.store.xrange(known.keys.inbox, kept.id, kept.id)
+
+
+def test_deferred_reread_does_not_spin(feed: Feed) -> None:
+    """What waits for the next scan is called for then, not over and over before."""
+    apart = {"CPDFEED_SCAN_MIN_S": "30", "CPDFEED_SETTLE_S": "5"}
+    feed.platform.put(TENANT_ID, Options(), rows=2000)
+    feed.reconcile(**apart)
+    feed.ahead_ms = 31_000
+    feed.accept(f"audience:{'b' * 24}")
+    feed.refresh(**apart)
+    feed.ahead_ms = 37_000
+    before = feed.list_reads()
+    (call,) = feed.refresh(**apart)
+    assert feed.list_reads() == before
+    assert 15 < call.delay_s <= 30

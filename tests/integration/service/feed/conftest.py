@@ -79,9 +79,7 @@ class Log:
         data = {"kind": "baseline", "count": len(rows), "rows_digest": "", "cause": _cause(())}
         self._commit([("cpd.requirements.baseline", "", "", data)], {"baseline_ms": 1})
 
-    def put(
-        self, *rows: Requirement, notifications: tuple[str, ...] = (), trim: int = 0
-    ) -> Cursor:
+    def put(self, *rows: Requirement, notifications: tuple[str, ...] = (), trim: int = 0) -> Cursor:
         """Commit rows as created or updated, and trim; give the place after them."""
         changes = []
         for row in rows:
@@ -133,7 +131,7 @@ class Log:
     def _commit(
         self,
         changes: list[tuple[str, str, str, dict[str, Any]]],
-        head: dict[str, int] | None = None,
+        head: dict[Any, Any] | None = None,
         trim: int = 0,
     ) -> Cursor:
         pipe = self.store.pipeline(transaction=True)
@@ -159,7 +157,11 @@ class Log:
             pipe.xadd(self.keys.changes, fields, id=f"{self.sequence}-0")  # type: ignore[arg-type]
         pipe.xtrim(self.keys.changes, minid=f"{trim}-0", approximate=False)
         self._write_rows(pipe)
-        state = {"epoch": self.epoch, "sequence": self.sequence, "digest": self.digest}
+        state: dict[Any, Any] = {
+            "epoch": self.epoch,
+            "sequence": self.sequence,
+            "digest": self.digest,
+        }
         pipe.hset(self.keys.head, mapping={**state, **(head or {})})
         pipe.publish(self.keys.committed, self.sequence)
         pipe.execute()

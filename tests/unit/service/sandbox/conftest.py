@@ -8,6 +8,7 @@ from starlette.applications import Starlette
 
 from service.sandbox import Platform, create_app
 
+
 @pytest.fixture
 def web(serve: Callable[[Starlette], str], platform: Platform) -> Iterator[httpx.Client]:
     """Give a client of the served platform, without credentials."""
