@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -41,7 +40,7 @@ from service.waker import Waker
 from workers.celery import enqueue as enqueue_with_celery
 from workers.contract import calls, logs
 from workers.contract import settings as configuration
-from workers.contract.errors import SchemaUnknown, SettingsError
+from workers.contract.errors import SchemaUnknown
 from workers.contract.settings import Settings, Tenant
 
 REDIS_TIMEOUT_S: Final = 2
@@ -90,11 +89,7 @@ def create_app(
 
 def _start_process() -> Settings:
     """Read the settings and set up logging, uvicorn's included."""
-    try:
-        settings = configuration.load()
-    except SettingsError as error:
-        sys.stderr.write(f"{error}\n")
-        raise SystemExit(2) from None
+    settings = configuration.load_or_exit()
     logs.configure(settings.log_format, settings.log_level)
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         server = logging.getLogger(name)

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 from redis.asyncio import Redis
+from sse_starlette import ServerSentEvent
 
 from workers.contract.codec import GENESIS, Cursor
 from workers.contract.errors import Gone
@@ -102,12 +103,9 @@ class Entry:
 
     @cached_property
     def frame(self) -> bytes:
-        """Give it as a server-sent event; JSON as we encode it is one line.
-
-        Source: WHATWG HTML, *Server-sent events*.
-        """
-        parts = (str(self.cursor).encode(), self.type.encode(), self.event)
-        return b"id: %b\nevent: %b\ndata: %b\n\n" % parts
+        """Give it as a server-sent event."""
+        data = self.event.decode()
+        return ServerSentEvent(data, event=self.type, id=str(self.cursor), sep="\n").encode()
 
 
 class Filter(NamedTuple):

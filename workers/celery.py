@@ -4,14 +4,12 @@ Messages are wake-up calls that may be lost, repeated or late; Redis keys alone 
 be done. So nothing here retries for ever, keeps results, or carries state.
 """
 
-import sys
 from typing import Any, Final
 
 from celery import Celery, signals
 from kombu import Queue
 
 from workers.contract import calls, logs, settings
-from workers.contract.errors import SettingsError
 
 _QUEUES: Final = {
     calls.Task.REFRESH: calls.REFRESH_QUEUE,
@@ -23,11 +21,7 @@ app = Celery("cpdfeed", include=["workers.tasks"])
 
 def _configuration() -> dict[str, Any]:
     """Give Celery's configuration; called when it is first needed, never at import."""
-    try:
-        ours = settings.load()
-    except SettingsError as error:
-        sys.stderr.write(f"{error}\n")
-        raise SystemExit(2) from None
+    ours = settings.load_or_exit()
     broker = ours.broker_url.reveal()
     return {
         # kombu's name for a Unix socket differs from redis-py's
@@ -73,11 +67,7 @@ app.add_defaults(_configuration)
 @signals.setup_logging.connect
 def _set_up_logging(**_: object) -> None:
     """Log as the rest of cpdfeed does."""
-    try:
-        ours = settings.load()
-    except SettingsError as error:
-        sys.stderr.write(f"{error}\n")
-        raise SystemExit(2) from None
+    ours = settings.load_or_exit()
     logs.configure(ours.log_format, ours.log_level)
 
 

@@ -76,6 +76,13 @@ def _stop(**_: object) -> None:
     _stopping.set()
 
 
+@signals.worker_shutdown.connect
+def _close(**_: object) -> None:
+    """Close the connections to the platform, if any were made."""
+    if _context.cache_info().currsize:
+        _context().connections.close()
+
+
 @app.task(name=Task.REFRESH)
 def refresh(tenant: str) -> None:
     """Serve what a tenant waits for."""

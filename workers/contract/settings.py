@@ -6,6 +6,7 @@ description are what the reader, ``docs/settings.md`` and the deployment files g
 
 import difflib
 import os
+import sys
 import tomllib
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -253,6 +254,19 @@ def load(env: Mapping[str, str] | None = None, folder: Path | None = None) -> Se
         SettingsError: Naming every fault at once.
     """
     return _Reader(os.environ if env is None else env, folder or Path()).read()
+
+
+def load_or_exit() -> Settings:
+    """Read the settings of this process; end it with every fault on standard error.
+
+    Raises:
+        SystemExit: With code 2, when they are wrong.
+    """
+    try:
+        return load()
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(2) from None
 
 
 class _Reader:
