@@ -43,7 +43,7 @@ class Introspector:
             )
             answer.raise_for_status()
             return _answers.decode(answer.content)
-        except (httpx2.HTTPError, ValueError) as error:
+        except (httpx2.HTTPError, ValueError, RecursionError) as error:
             _log.warning("introspection_unavailable", error=type(error).__name__)
             raise TemporarilyUnavailable(
                 "The token cannot be verified now.",

@@ -94,7 +94,7 @@ class IssuerKeys:
             self._keys = _parse(await self._read())
             self._fetched_ms = self._now_ms()
             self._failed = False
-        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+        except (aiohttp.ClientError, TimeoutError, ValueError, RecursionError) as error:
             self._failed = True
             _log.warning("keys_unavailable", error=type(error).__name__)
         finally:

@@ -5,6 +5,7 @@ oldest change of a requirement since the place tells how it stood there. Materia
 set of ids are exact: neither changes without a change. Times may be those of a later sighting.
 """
 
+import asyncio
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
@@ -137,17 +138,12 @@ class Snapshots:
         if audiences:
             fields = [pack_id(audience) for audience in audiences]
             lists, head = await self._with_head(tenant, "HMGET", keys.audiences, *fields)
-            ids = {id_ for packed in lists for id_ in unpack_ids(packed)}
+            ids = [pack_id(id_) for packed in lists for id_ in unpack_ids(packed)]
         else:
-            packed_ids, head = await self._with_head(tenant, "HKEYS", keys.rows)
-            ids = {unpack_id(packed) for packed in packed_ids}
+            ids, head = await self._with_head(tenant, "HKEYS", keys.rows)
         past = await self._undo(tenant, head, pinned)
-        for id_, before in past.touched.items():
-            if before is not None and (not audiences or before.audience_id in audiences):
-                ids.add(id_)
-            else:
-                ids.discard(id_)
-        return [pack_id(id_) for id_ in sorted(ids)]
+        # A hundred thousand ids take a tenth of a second: others are served meanwhile.
+        return await asyncio.to_thread(_index, ids, past, audiences)
 
     async def _undo(self, tenant: str, head: Head, pinned: Cursor) -> Past:
         if pinned.epoch != head.epoch or not 0 <= head.sequence - pinned.sequence <= UNDO_MAX:
@@ -172,6 +168,17 @@ class Snapshots:
             transaction.execute_command(*command)
             values, reply = await transaction.execute()
         return reply, _standing(head_of(values))
+
+
+def _index(ids: Iterable[bytes], past: Past, audiences: frozenset[str]) -> list[bytes]:
+    """Give the packed ids of a place, in the order of ids, from those of the head."""
+    stood = set(ids)
+    for id_, before in past.touched.items():
+        if before is not None and (not audiences or before.audience_id in audiences):
+            stood.add(pack_id(id_))
+        else:
+            stood.discard(pack_id(id_))
+    return sorted(stood, key=unpack_id)
 
 
 def _standing(head: Head | None) -> Head:

@@ -123,7 +123,9 @@ class Tenant(Struct, frozen=True, kw_only=True):
     api_scope: Annotated[str, about("Scope asked for when minting API tokens.")] = "api/read"
     webhook_auth: Annotated[
         WebhookAuth,
-        about("Which credentials a notification must bear. There is no default and no `none`."),
+        about(
+            "Which credentials a notification must bear: `bearer`, `signature`, `both` or `either`."
+        ),
     ]
     webhook_secrets: Annotated[
         tuple[Secret, ...],
@@ -340,7 +342,7 @@ class _Reader:
             found = self._find(field.name, own, shared, where, several=several, record=record)
             if found is None:
                 if field.required:
-                    self.faults.append(f"{where}{field.name} ({env_name(field.name)}): is required")
+                    self._fault(where, field.name, f"is required. {_description(field)}")
                 continue
             label, raw = found
             try:
@@ -396,21 +398,16 @@ class _Reader:
             user_url = user_url or hosts.user + mint
         elif not api_url:
             fault("region", f"is required (one of {', '.join(REGIONS)}), or {env_name('api_url')}")
-        token_url = token_url or api_url.rstrip("/").removesuffix("/rest/v1") + mint
+        if api_url and not token_url:
+            token_url = api_url.rstrip("/").removesuffix("/rest/v1") + mint
         if tenant.api_auth == "basic" and tenant.api_secret is None:
             fault("api_secret", "is required for basic authentication against the API")
         if tenant.api_auth == "oauth" and not (tenant.client_secret or tenant.api_secret):
             fault("client_secret", "is required for oauth against the API (or the API secret)")
-        if tenant.webhook_auth in {"signature", "both", "either"} and not tenant.webhook_secrets:
-            fault("webhook_secrets", f"is required when webhook_auth is {tenant.webhook_auth}")
+        self._check_webhooks(tenant, where)
         jwks = tenant.webhook_jwks_url
         if tenant.webhook_issuer and not jwks:
             jwks = tenant.webhook_issuer.rstrip("/") + "/.well-known/jwks.json"
-        if tenant.webhook_auth in {"bearer", "both", "either"}:
-            if not tenant.webhook_issuer and not tenant.webhook_introspection_url:
-                fault("webhook_issuer", "is required to verify tokens (or an introspection URL)")
-            if tenant.webhook_introspection_url and not tenant.webhook_introspection_client_id:
-                fault("webhook_introspection_client_id", "is required for introspection")
         derived = msgspec.structs.replace(
             tenant,
             api_url=api_url.rstrip("/"),
@@ -424,6 +421,17 @@ class _Reader:
             if name.endswith("_url") and not _is_safe(getattr(derived, name)):
                 fault(name, "must be https (plain http only to a loopback address)")
         return derived
+
+    def _check_webhooks(self, tenant: Tenant, where: str) -> None:
+        """Check that what the policy asks for can be verified."""
+        fault = partial(self._fault, where)
+        if tenant.webhook_auth in {"signature", "both", "either"} and not tenant.webhook_secrets:
+            fault("webhook_secrets", f"is required when webhook_auth is {tenant.webhook_auth}")
+        if tenant.webhook_auth in {"bearer", "both", "either"}:
+            if not tenant.webhook_issuer and not tenant.webhook_introspection_url:
+                fault("webhook_issuer", "is required to verify tokens (or an introspection URL)")
+            if tenant.webhook_introspection_url and not tenant.webhook_introspection_client_id:
+                fault("webhook_introspection_client_id", "is required for introspection")
 
     def _fault(self, where: str, name: str, message: str) -> None:
         self.faults.append(f"{where}{name} ({env_name(name)}): {message}")
@@ -454,6 +462,11 @@ class _Reader:
         known = {env_name(field.name) for record in (Settings, Tenant) for field in table(record)}
         known |= {f"{name}_FILE" for name in known} | set(CLIENT_NAMES)
         return tuple(sorted(n for n in self.env if n.startswith(PREFIX) and n not in known))
+
+
+def _description(field: msgspec.structs.FieldInfo) -> str:
+    described: Meta = field.type.__metadata__[0]
+    return described.description or ""
 
 
 def _convert(raw: Any, annotation: Any) -> Any:  # noqa: ANN401 - a setting's type is data here

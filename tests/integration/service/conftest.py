@@ -46,7 +46,7 @@ def signed(body: bytes, secret: str = SECRET) -> dict[str, str]:
 
 def borne(token: str) -> dict[str, str]:
     """Give the headers of a notification that bears a token."""
-    return {"content-type": "application/json", "authorization": f"Bearer {token}"}
+    return {"content-type": "application/json", "authorization": f"Bearer {token}".rstrip()}
 
 
 def segment(part: bytes | Mapping[str, Any]) -> str:
