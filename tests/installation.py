@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-import httpx
+import httpx2
 
 from workers import embedded
 from workers.contract.settings import Secret
@@ -60,7 +60,7 @@ class Installation:
             "CPDFEED_API_TOKENS": f"{hashlib.sha256(API_TOKEN.encode()).hexdigest()}:admin",
             **env,
         }
-        self.client = httpx.Client(
+        self.client = httpx2.Client(
             base_url=f"http://127.0.0.1:{self.port}",
             headers={"Authorization": f"Bearer {API_TOKEN}"},
             timeout=40,
@@ -90,8 +90,8 @@ class Installation:
 
         def answers() -> bool:
             try:
-                return self.client.get("/livez").status_code == httpx.codes.OK
-            except httpx.TransportError:
+                return self.client.get("/livez").status_code == httpx2.codes.OK
+            except httpx2.TransportError:
                 return False
 
         wait_until(answers, "an answer of /livez")
@@ -119,7 +119,7 @@ class Installation:
         if self.server is not None and self.server.process.poll() is None:
             self.server.stop()
 
-    def notify(self, payload: Mapping[str, Any], tenant: str = "default") -> httpx.Response:
+    def notify(self, payload: Mapping[str, Any], tenant: str = "default") -> httpx2.Response:
         """Send a signed notification."""
         body = json.dumps(payload).encode()
         signed = {HEADER: sign(body, Secret(SIGNING_SECRET)), "Content-Type": "application/json"}
@@ -128,7 +128,7 @@ class Installation:
     def get(self, path: str, **query: Any) -> Any:  # noqa: ANN401 - JSON
         """Read from the feed."""
         answer = self.client.get(path, params=query)
-        assert answer.status_code == httpx.codes.OK, answer.text
+        assert answer.status_code == httpx2.codes.OK, answer.text
         return answer.json()
 
     def changes(self, tenant: str = "default") -> list[Any]:

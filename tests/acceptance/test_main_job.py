@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import httpx
+import httpx2
 import pytest
 
 from service.sandbox import Options, Platform, create_app
@@ -155,7 +155,7 @@ def test_kill_loses_nothing(
             answer = installation.notify(
                 about(FIRST_AUDIENCE, createdAt=f"2026-01-01T00:00:00.{minutes}Z")
             )
-        except httpx.TransportError:
+        except httpx2.TransportError:
             continue
         if answer.status_code == 202:
             accepted.append(answer.json()["notification"])
@@ -223,7 +223,7 @@ def test_tenants_never_see_each_other(platform: Platform, base: str, tmp_path: P
         url = f"http://127.0.0.1:{both.port}"
         foreign = {"Authorization": f"Bearer {token}"}
         for path in ("/v1/requirements", "/v1/changes", f"/v1/notifications/{id_}"):
-            assert httpx.get(f"{url}{path}?tenant=first", headers=foreign).status_code == 403
-        assert httpx.get(f"{url}/v1/changes?tenant=other", headers=foreign).status_code == 200
+            assert httpx2.get(f"{url}{path}?tenant=first", headers=foreign).status_code == 403
+        assert httpx2.get(f"{url}/v1/changes?tenant=other", headers=foreign).status_code == 200
         assert both.client.get(f"/v1/notifications/{id_}?tenant=other").status_code == 404
     assert API_TOKEN not in "".join(path.read_text() for path in tmp_path.glob("*.log"))

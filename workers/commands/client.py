@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
-import httpx
+import httpx2
 import msgspec
 import stamina
 from msgspec import Struct
@@ -100,7 +100,7 @@ class Client:
 
 
 def exchange(
-    http: httpx.Client,
+    http: httpx2.Client,
     method: str,
     path: str,
     *,
@@ -132,7 +132,7 @@ def exchange(
             content=body,
             headers={**content_type, **(headers or {})},
         )
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         raise ServiceAway(
             f"no answer from {where} ({type(error).__name__}). Start the service with "
             "`cpdfeed up`, or say where it is with --url or CPDFEED_URL."
@@ -156,9 +156,9 @@ _HOW_TO_GET_IN: Final = (
 )
 
 
-def open_http(url: str, headers: Mapping[str, str] | None = None) -> httpx.Client:
+def open_http(url: str, headers: Mapping[str, str] | None = None) -> httpx2.Client:
     """Give connections to the service there, without a proxy between."""
-    return httpx.Client(base_url=url, headers=headers, timeout=_TIMEOUT_S, trust_env=False)
+    return httpx2.Client(base_url=url, headers=headers, timeout=_TIMEOUT_S, trust_env=False)
 
 
 def default_url(port: int) -> str:

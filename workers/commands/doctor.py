@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
-import httpx
+import httpx2
 import kombu
 import msgspec
 import redis
@@ -170,16 +170,16 @@ def _check_platform(tenant: Tenant) -> Iterator[Finding]:
         headers["Authorization"] = f"Bearer {token}"
         yield ok("token", f"minted, lives {life_s:.0f} s")
     elif tenant.api_secret is not None:
-        basic = httpx.BasicAuth(tenant.tenant_id, tenant.api_secret.reveal())
+        basic = httpx2.BasicAuth(tenant.tenant_id, tenant.api_secret.reveal())
     try:
-        answer = httpx.get(
+        answer = httpx2.get(
             f"{tenant.api_url}/cpdRequirementSummaries",
             params={"page": 1, "perPage": 1},
             headers=headers,
             auth=basic,
             timeout=_TIMEOUT_S,
         )
-    except httpx.HTTPError as error:
+    except httpx2.HTTPError as error:
         next_ = "Check region or api_url, and that this machine may reach it."
         yield fail("page", f"no answer from the platform ({type(error).__name__})", next_)
         return
@@ -199,8 +199,8 @@ def _check_authenticity(tenant: Tenant) -> Iterator[Finding]:
 
 def _check_keys(url: str) -> Finding:
     try:
-        answer = httpx.get(url, timeout=_TIMEOUT_S)
-    except httpx.HTTPError as error:
+        answer = httpx2.get(url, timeout=_TIMEOUT_S)
+    except httpx2.HTTPError as error:
         next_ = "Check webhook_issuer and webhook_jwks_url, and that this machine may reach it."
         return fail("webhook keys", f"no answer from {url} ({type(error).__name__})", next_)
     return diagnosis.judge_keys(answer.status_code, answer.content)
@@ -209,8 +209,8 @@ def _check_keys(url: str) -> Finding:
 def _check_web(url: str) -> Finding:
     next_ = "Start it with `cpdfeed up`, or say where it is with --url or CPDFEED_URL."
     try:
-        answer = httpx.get(f"{url.rstrip('/')}/readyz", timeout=_TIMEOUT_S, trust_env=False)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        answer = httpx2.get(f"{url.rstrip('/')}/readyz", timeout=_TIMEOUT_S, trust_env=False)
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         return warn("service", f"no answer from {url} ({type(error).__name__})", next_)
     if not answer.is_success:
         return warn("service", f"{url} is not ready ({answer.status_code})", f"See {url}/readyz.")

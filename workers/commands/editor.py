@@ -5,7 +5,7 @@ import time
 from enum import StrEnum
 from typing import Annotated, Any, Final, NamedTuple
 
-import httpx
+import httpx2
 import msgspec
 from msgspec import Meta, Struct
 
@@ -87,7 +87,7 @@ class Editor:
     """One who edits one requirement after another."""
 
     def __init__(self, port: int, tenant_id: str, chance: random.Random) -> None:
-        self._http = httpx.Client(
+        self._http = httpx2.Client(
             base_url=f"http://127.0.0.1:{port}/sandbox/tenants/{tenant_id}",
             timeout=_TIMEOUT_S,
             trust_env=False,
@@ -100,7 +100,7 @@ class Editor:
         """Tell whether the sandbox answers."""
         try:
             return self._http.get("/reads").is_success
-        except httpx.TransportError:
+        except httpx2.TransportError:
             return False
 
     def point_to(self, url: str, secret: str) -> None:

@@ -5,7 +5,7 @@ Source: *Query CPD requirements*, section OAuth (client credentials); RFC 6749, 
 
 from typing import Any, Final
 
-import httpx
+import httpx2
 import redis
 from authlib.integrations.base_client import OAuthError
 from authlib.integrations.httpx_client import OAuth2Client
@@ -79,9 +79,9 @@ def mint(tenant: Tenant, url: str, scope: str) -> tuple[str, float]:
             answer: Any = client.fetch_token(url, grant_type="client_credentials")
         except OAuthError as error:
             raise UpstreamRefused(f"the token endpoint refuses: {error.error}") from error
-        except httpx.HTTPStatusError as error:
+        except httpx2.HTTPStatusError as error:
             raise _refusal(error.response.status_code) from error
-        except (httpx.HTTPError, ValueError) as error:
+        except (httpx2.HTTPError, ValueError) as error:
             raise UpstreamUnavailable(
                 f"the token endpoint does not answer ({type(error).__name__})"
             ) from error

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-import httpx
+import httpx2
 import pytest
 import redis
 from cryptography.hazmat.primitives.asymmetric import padding
@@ -128,7 +128,7 @@ class Issuer:
         return JSONResponse({"keys": self.published}, self.status)
 
     async def _introspect(self, request: Request) -> Response:
-        form = dict(httpx.QueryParams((await request.body()).decode()))
+        form = dict(httpx2.QueryParams((await request.body()).decode()))
         form["authorization"] = request.headers.get("authorization", "")
         self.asked.append(form)
         if self.document is not None:
@@ -162,14 +162,14 @@ def clock() -> Clock:
 class Site:
     """The web process as callers see it, and what it handed to the broker."""
 
-    def __init__(self, app: Starlette, client: httpx.Client, calls: list[Call]) -> None:
+    def __init__(self, app: Starlette, client: httpx2.Client, calls: list[Call]) -> None:
         self.app = app
         self.client = client
         self.calls = calls
 
     def notify(
         self, body: bytes = BODY, headers: Mapping[str, str] | None = None, tenant: str = "acme"
-    ) -> httpx.Response:
+    ) -> httpx2.Response:
         """Send a notification, signed if nothing else is said."""
         sent = signed(body) if headers is None else headers
         return self.client.post(f"/webhooks/{tenant}", content=body, headers=sent)
@@ -202,7 +202,7 @@ def start(redis_url: str, serve: Callable[[Starlette], str]) -> Iterator[Start]:
         "CPDFEED_WEBHOOK_SECRETS": SECRET,
         "CPDFEED_API_TOKENS": ",".join(f"{sha256(t)}:{scope}" for t, scope in tokens.items()),
     }
-    clients: list[httpx.Client] = []
+    clients: list[httpx2.Client] = []
 
     def starting(
         *,
@@ -219,7 +219,7 @@ def start(redis_url: str, serve: Callable[[Starlette], str]) -> Iterator[Start]:
             if now_ms
             else create_app(loaded, enqueue=taking)
         )
-        client = httpx.Client(base_url=serve(app), timeout=30)
+        client = httpx2.Client(base_url=serve(app), timeout=30)
         clients.append(client)
         return Site(app, client, calls)
 
@@ -256,7 +256,7 @@ def two_tenants(
     loaded = settings.load({"REDIS_URL": redis_url, "CPDFEED_CONFIG": str(file)})
     calls: list[Call] = []
     app = create_app(loaded, enqueue=calls.append)
-    with httpx.Client(base_url=serve(app)) as client:
+    with httpx2.Client(base_url=serve(app)) as client:
         yield Site(app, client, calls)
 
 
@@ -271,7 +271,7 @@ class Refuse(Protocol):
     """Checks one refusal."""
 
     def __call__(
-        self, answer: httpx.Response, status: int, reason: str, *, never: tuple[str, ...] = ()
+        self, answer: httpx2.Response, status: int, reason: str, *, never: tuple[str, ...] = ()
     ) -> None:
         """Hold an answer against the table of errors."""
 
@@ -281,7 +281,7 @@ def refused(store: redis.Redis, keys: Keyspace, logged: list[Any]) -> Refuse:
     """Give the check that an answer is a problem of ours, and that nothing came of the request."""
 
     def check(
-        answer: httpx.Response, status: int, reason: str, *, never: tuple[str, ...] = ()
+        answer: httpx2.Response, status: int, reason: str, *, never: tuple[str, ...] = ()
     ) -> None:
         problem = answer.json()
         assert (answer.status_code, problem["reason"]) == (status, reason), problem

@@ -4,7 +4,7 @@ import base64
 import time
 from collections.abc import Callable
 
-import httpx
+import httpx2
 import pytest
 import redis
 from joserfc import jwt
@@ -33,7 +33,7 @@ WRONG_SIGNATURE = "sha256=" + "0" * 64
 Mint = Callable[[Issuer], str]
 
 
-def challenges(answer: httpx.Response) -> list[str]:
+def challenges(answer: httpx2.Response) -> list[str]:
     """Give the lines of ``WWW-Authenticate``."""
     return answer.headers.get_list("www-authenticate")
 
@@ -332,7 +332,7 @@ SIGNATURES = {"none": None, "good": GOOD_SIGNATURE, "bad": WRONG_SIGNATURE}
 
 def send(
     start: Start, issuer: Issuer, policy: str, token: str, signature: str
-) -> tuple[httpx.Response, str]:
+) -> tuple[httpx2.Response, str]:
     """Notify with some credentials; give the answer and the token that was sent."""
     minted = {"good": issuer.mint(), "weak": issuer.mint(scope="api/read"), "bad": "x.y.z"}
     headers = {"content-type": "application/json"}

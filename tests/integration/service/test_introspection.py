@@ -73,9 +73,7 @@ def test_token_is_sent_as_it_is(issuer: Issuer) -> None:
         pytest.param(500, b'{"active":true}', id="500"),
     ],
 )
-def test_answer_that_is_none_is_not_believed(
-    issuer: Issuer, status: int, document: bytes
-) -> None:
+def test_answer_that_is_none_is_not_believed(issuer: Issuer, status: int, document: bytes) -> None:
     """Anything but the answer the standard describes leaves the question open."""
     issuer.status, issuer.document = status, document
     with capture_logs() as logged, pytest.raises(TemporarilyUnavailable) as refusal:

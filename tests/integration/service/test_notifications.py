@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 import redis
 from starlette.types import Message
@@ -365,7 +365,7 @@ def test_full_inbox_is_refused(start: Start) -> None:
     assert site.notify(body_of()).json()["status"] == "duplicate"
 
 
-def is_store_unavailable(answer: httpx.Response) -> bool:
+def is_store_unavailable(answer: httpx2.Response) -> bool:
     """Tell whether an answer says that Redis is away, and when to come back."""
     return (answer.status_code, answer.json()["reason"], answer.headers["retry-after"]) == (
         503,

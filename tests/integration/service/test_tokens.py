@@ -221,9 +221,7 @@ def test_opaque_token_is_refused_where_nobody_can_be_asked(issuer: Issuer, clock
         {"username": "jane"},
     ],
 )
-def test_active_token_is_accepted(
-    issuer: Issuer, clock: Clock, changes: dict[str, object]
-) -> None:
+def test_active_token_is_accepted(issuer: Issuer, clock: Clock, changes: dict[str, object]) -> None:
     """The endpoint is the issuer's own, so an answer need not repeat what goes without saying."""
     issuer.known["opaque"] = active(issuer, clock, **({"aud": "cpdfeed"} | changes))
 
@@ -277,9 +275,7 @@ def test_revoked_token_is_refused_within_a_minute(issuer: Issuer, clock: Clock) 
     verifying(issuer, clock, use, opaque=True)
 
 
-def test_expiring_token_is_remembered_no_longer_than_it_lives(
-    issuer: Issuer, clock: Clock
-) -> None:
+def test_expiring_token_is_remembered_no_longer_than_it_lives(issuer: Issuer, clock: Clock) -> None:
     """A token that expires sooner is asked about sooner."""
     issuer.known["opaque"] = active(issuer, clock, exp=clock.ms // 1000 - 20)
 

@@ -4,7 +4,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from service.sandbox import Options
@@ -220,7 +220,7 @@ def test_stuck_page_holds_back_only_its_own_scopes(feed: Feed) -> None:
     feed.reconcile()
     rows = list(feed.collection.rows.values())
     fault = {"kind": "status", "status": 500, "on": "list", "page": 2}
-    httpx.put(f"{feed.base}/sandbox/tenants/{TENANT_ID}/faults", json=[fault]).raise_for_status()
+    httpx2.put(f"{feed.base}/sandbox/tenants/{TENANT_ID}/faults", json=[fault]).raise_for_status()
     feed.accept(f"audience:{rows[1500].audience_id}")
     feed.accept(f"audience:{rows[4500].audience_id}")
     feed.refresh()
@@ -242,13 +242,13 @@ def test_stuck_page_holds_back_only_its_own_scopes(feed: Feed) -> None:
 def test_failing_platform_loses_nothing(known: Feed, fault: dict[str, Any]) -> None:
     """Whatever answers in the platform's place, the hint stays and is served afterwards."""
     faults = f"{known.base}/sandbox/tenants/{TENANT_ID}/faults"
-    httpx.put(faults, json=[fault | {"on": "list"}]).raise_for_status()
+    httpx2.put(faults, json=[fault | {"on": "list"}]).raise_for_status()
     known.collection.update(FIRST, 720, None)
     known.accept(f"audience:{FIRST_AUDIENCE}")
     known.refresh()
     assert known.kinds() == ["baseline"]
     assert known.head("pending") == "1"
-    httpx.delete(faults).raise_for_status()
+    httpx2.delete(faults).raise_for_status()
     known.store.delete(known.keys.budget)
     known.ahead_ms = 60_000
     known.refresh()
@@ -261,7 +261,7 @@ def test_expired_token_is_minted_anew_once(feed: Feed) -> None:
     oauth = {"CPDFEED_API_AUTH": "oauth"}
     feed.reconcile(**oauth)
     faults = f"{feed.base}/sandbox/tenants/{TENANT_ID}/faults"
-    httpx.put(faults, json=[{"kind": "expire_tokens"}]).raise_for_status()
+    httpx2.put(faults, json=[{"kind": "expire_tokens"}]).raise_for_status()
     feed.collection.update(FIRST, 720, None)
     feed.reconcile(**oauth)
     assert feed.kinds() == ["baseline", "updated"]
@@ -278,7 +278,7 @@ def test_misfit_row_leaves_its_neighbours_alone(known: Feed) -> None:
         "on": "list",
     }
     url = f"{known.base}/sandbox/tenants/{TENANT_ID}/faults"
-    httpx.put(url, json=[fault]).raise_for_status()
+    httpx2.put(url, json=[fault]).raise_for_status()
     known.collection.update("64b6f4a8c2e4a1b9d3f2c4a0", 5, None)
     known.reconcile()
     assert known.kinds() == ["baseline", "updated"]

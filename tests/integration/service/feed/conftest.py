@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-import httpx
+import httpx2
 import msgspec
 import pytest
 import redis
@@ -192,7 +192,7 @@ class Event(NamedTuple):
 class Stream:
     """A consumer of the stream that knows the format's rules, but for data of several lines."""
 
-    def __init__(self, response: httpx.Response) -> None:
+    def __init__(self, response: httpx2.Response) -> None:
         self._lines = response.iter_lines()
 
     def blocks(self) -> Iterator[Event]:
@@ -226,7 +226,7 @@ class Consumer:
 
     def __init__(self, url: str, app: Starlette) -> None:
         self.url, self.app = url, app
-        self.http = httpx.Client(
+        self.http = httpx2.Client(
             base_url=url, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=DEADLINE_S + 30
         )
 

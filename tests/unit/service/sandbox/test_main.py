@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-import httpx
+import httpx2
 from click.testing import CliRunner
 
 from service.sandbox.__main__ import main
@@ -43,12 +43,12 @@ def test_process_serves_the_tenants_asked_for() -> None:
     ]
 
 
-def poll(url: str) -> httpx.Response:
+def poll(url: str) -> httpx2.Response:
     """Ask until somebody answers."""
     deadline = time.monotonic() + START_S
     while True:
         try:
-            return httpx.get(url)
-        except httpx.ConnectError:
+            return httpx2.get(url)
+        except httpx2.ConnectError:
             assert time.monotonic() < deadline, "the process does not listen"
             time.sleep(0.05)

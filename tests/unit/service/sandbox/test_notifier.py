@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable
 
-import httpx
+import httpx2
 import pytest
 from joserfc import jwt
 from joserfc.jwk import KeySet
@@ -57,7 +57,7 @@ def hook(serve: Callable[[Starlette], str], receiver: Receiver) -> str:
     return f"{serve(receiver.app)}/hook"
 
 
-def settled(control: httpx.Client) -> list[dict[str, object]]:
+def settled(control: httpx2.Client) -> list[dict[str, object]]:
     """Wait until no delivery is on its way and return them all."""
     deadline = time.monotonic() + WAIT_S
     while True:
@@ -75,7 +75,7 @@ def test_sign_agrees_with_the_vector() -> None:
 
 
 def test_assignment_notification_has_the_documented_form(
-    control: httpx.Client, receiver: Receiver, hook: str
+    control: httpx2.Client, receiver: Receiver, hook: str
 ) -> None:
     """An edit announced as an assignment names the audience under the tenant's alias."""
     control.put("/target", json={"url": hook, "tenant_alias": "acme-corp"})
@@ -102,7 +102,7 @@ def test_assignment_notification_has_the_documented_form(
 
 
 def test_precise_notification_names_the_requirement(
-    control: httpx.Client, receiver: Receiver, hook: str
+    control: httpx2.Client, receiver: Receiver, hook: str
 ) -> None:
     """A precise notification of a deletion names the requirement and its last audience."""
     control.put("/target", json={"url": hook})
@@ -115,7 +115,7 @@ def test_precise_notification_names_the_requirement(
 
 
 def test_random_edits_are_announced_each(
-    control: httpx.Client, receiver: Receiver, hook: str
+    control: httpx2.Client, receiver: Receiver, hook: str
 ) -> None:
     """A burst that is announced sends one notification per edit."""
     control.put("/target", json={"url": hook})
@@ -124,7 +124,7 @@ def test_random_edits_are_announced_each(
     assert len(receiver.received) == 7
 
 
-def test_secret_signs_the_raw_body(control: httpx.Client, receiver: Receiver, hook: str) -> None:
+def test_secret_signs_the_raw_body(control: httpx2.Client, receiver: Receiver, hook: str) -> None:
     """With a secret the header is the HMAC of the bytes that were sent."""
     control.put("/target", json={"url": hook, "secret": "s3cret"})
     control.post("/notify", json={"requirement_id": FIRST})
@@ -134,7 +134,9 @@ def test_secret_signs_the_raw_body(control: httpx.Client, receiver: Receiver, ho
     assert headers["x-hmac-signature"] == f"sha256={expected}"
 
 
-def test_no_secret_sends_no_signature(control: httpx.Client, receiver: Receiver, hook: str) -> None:
+def test_no_secret_sends_no_signature(
+    control: httpx2.Client, receiver: Receiver, hook: str
+) -> None:
     """Without a secret and a token nothing proves the sender; extra headers are sent along."""
     control.put("/target", json={"url": hook, "headers": {"X-Extra": "1"}})
     control.post("/notify", json={"audience_id": TECH_TEAM})
@@ -146,7 +148,7 @@ def test_no_secret_sends_no_signature(control: httpx.Client, receiver: Receiver,
 
 
 def test_bearer_token_has_the_webhooks_scope(
-    control: httpx.Client, web: httpx.Client, receiver: Receiver, hook: str
+    control: httpx2.Client, web: httpx2.Client, receiver: Receiver, hook: str
 ) -> None:
     """A token-bearing notification carries a token that the tenant's own keys verify."""
     control.put("/target", json={"url": hook, "bearer": True})
@@ -160,7 +162,7 @@ def test_bearer_token_has_the_webhooks_scope(
 
 
 def test_bearer_token_is_of_the_current_key(
-    control: httpx.Client, receiver: Receiver, hook: str
+    control: httpx2.Client, receiver: Receiver, hook: str
 ) -> None:
     """Notifications share a token until the key is rotated, and have a new one from then on."""
     control.put("/target", json={"url": hook, "bearer": True})
@@ -175,7 +177,7 @@ def test_bearer_token_is_of_the_current_key(
 
 
 def test_deliveries_are_limited_to_the_last(
-    control: httpx.Client, receiver: Receiver, hook: str
+    control: httpx2.Client, receiver: Receiver, hook: str
 ) -> None:
     """With a limit the last deliveries are listed, the latest one last."""
     control.put("/target", json={"url": hook})
@@ -187,7 +189,7 @@ def test_deliveries_are_limited_to_the_last(
 
 
 def test_payload_is_sent_as_given_but_for_dispatched_at(
-    control: httpx.Client, receiver: Receiver, hook: str
+    control: httpx2.Client, receiver: Receiver, hook: str
 ) -> None:
     """A given payload keeps every member, in order; only `dispatchedAt` is of now."""
     control.put("/target", json={"url": hook})
@@ -201,7 +203,7 @@ def test_payload_is_sent_as_given_but_for_dispatched_at(
 
 
 def test_refused_notification_is_retried_until_taken(
-    control: httpx.Client, receiver: Receiver, hook: str
+    control: httpx2.Client, receiver: Receiver, hook: str
 ) -> None:
     """A refused notification is sent again with a later `dispatchedAt` and equal else."""
     receiver.statuses = [500, 302]
@@ -219,7 +221,7 @@ def test_refused_notification_is_retried_until_taken(
 
 
 def test_refused_notification_is_given_up_after_five_retries(
-    control: httpx.Client, receiver: Receiver, hook: str
+    control: httpx2.Client, receiver: Receiver, hook: str
 ) -> None:
     """Six refusals end a delivery."""
     receiver.statuses = [503] * 10
@@ -229,7 +231,7 @@ def test_refused_notification_is_given_up_after_five_retries(
     assert (delivery["state"], len(receiver.received)) == ("failed", 6)
 
 
-def test_unreachable_target_is_an_attempt_with_an_error(control: httpx.Client) -> None:
+def test_unreachable_target_is_an_attempt_with_an_error(control: httpx2.Client) -> None:
     """A target that nobody listens at is tried as often, and the error is told."""
     control.put("/target", json={"url": "http://127.0.0.1:9/hook"})
     control.post("/notify", json={"audience_id": TECH_TEAM})
@@ -241,20 +243,20 @@ def test_unreachable_target_is_an_attempt_with_an_error(control: httpx.Client) -
     assert "ClientConnectorError" in attempts[0]["error"]
 
 
-def test_edit_without_a_target_sends_nothing(control: httpx.Client) -> None:
+def test_edit_without_a_target_sends_nothing(control: httpx2.Client) -> None:
     """Without a target an edit goes through and announces nothing."""
     answer = control.delete(f"/requirements/{FIRST}?notify=precise").json()
     assert answer["notification"] is None
     assert control.get("/deliveries").json() == []
 
 
-def test_notify_without_a_target_is_refused(control: httpx.Client) -> None:
+def test_notify_without_a_target_is_refused(control: httpx2.Client) -> None:
     """A notification by hand needs somewhere to go."""
     assert control.post("/notify", json={"audience_id": TECH_TEAM}).status_code == 409
 
 
 def test_deleted_target_gets_nothing_more(
-    control: httpx.Client, receiver: Receiver, hook: str
+    control: httpx2.Client, receiver: Receiver, hook: str
 ) -> None:
     """A target that was removed is not notified."""
     control.put("/target", json={"url": hook})
