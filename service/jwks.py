@@ -2,12 +2,13 @@
 
 import asyncio
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any, Final
 
 import aiohttp
 import msgspec
-from joserfc.errors import JoseError
+from joserfc.errors import JoseError, SecurityWarning
 from joserfc.jwk import KeySet, RSAKey
 
 from workers.contract import logs
@@ -152,7 +153,9 @@ def _import(jwk: dict[str, Any]) -> RSAKey | None:
     if jwk.get("kty") != "RSA" or not signs:
         return None
     try:
-        key = RSAKey.import_key(jwk)
+        with warnings.catch_warnings():  # about short keys; those are refused below
+            warnings.simplefilter("ignore", SecurityWarning)
+            key = RSAKey.import_key(jwk)
     except (JoseError, ValueError, TypeError, KeyError):
         return None
     return key if key.public_key.key_size >= MIN_KEY_BITS else None

@@ -51,13 +51,13 @@ def command(name: str, *, quiet: bool = False) -> str:
 
     Args:
         name: Of ``PARTS``.
-        quiet: Leave out what uvicorn and Celery say when all is well.
+        quiet: Leave out what uvicorn says when all is well. Celery's banners always are.
     """
     program, _, arguments = PARTS[name].partition(" ")
-    if quiet and program == "uvicorn":
-        arguments += " --log-level warning"
-    elif quiet:
+    if program == "celery":
         arguments = f"--quiet {arguments}"
+    elif quiet:
+        arguments += " --log-level warning"
     return module_command(f"{program} {arguments}")
 
 

@@ -292,8 +292,8 @@ def _begin(consumer: Consumer, *, as_json: bool) -> None:
             "change published",
             "consumer received it",
         )
-        click.echo(click.style(heading, bold=True))
-        click.echo(_LAYOUT.format("", "", "", "", describe(first), "").rstrip())
+        click.echo(f"The log begins: {describe(first)}. From here on, one change at a time.\n")
+        click.echo(heading)
 
 
 def _judge(story: Story, client: Client, tenant: Tenant, *, as_json: bool) -> None:

@@ -245,6 +245,12 @@ def table(record: type[Struct]) -> list[msgspec.structs.FieldInfo]:
     return [field for field in msgspec.structs.fields(record) if field.name not in _NOT_READ]
 
 
+def describe(field: msgspec.structs.FieldInfo) -> str:
+    """Give a setting's description."""
+    metas: tuple[Meta, ...] = field.type.__metadata__
+    return next(meta.description for meta in metas if meta.description is not None)
+
+
 def load(env: Mapping[str, str] | None = None, folder: Path | None = None) -> Settings:
     """Read and check all settings.
 
@@ -342,7 +348,7 @@ class _Reader:
             found = self._find(field.name, own, shared, where, several=several, record=record)
             if found is None:
                 if field.required:
-                    self._fault(where, field.name, f"is required. {_description(field)}")
+                    self._fault(where, field.name, f"is required. {describe(field)}")
                 continue
             label, raw = found
             try:
@@ -462,11 +468,6 @@ class _Reader:
         known = {env_name(field.name) for record in (Settings, Tenant) for field in table(record)}
         known |= {f"{name}_FILE" for name in known} | set(CLIENT_NAMES)
         return tuple(sorted(n for n in self.env if n.startswith(PREFIX) and n not in known))
-
-
-def _description(field: msgspec.structs.FieldInfo) -> str:
-    described: Meta = field.type.__metadata__[0]
-    return described.description or ""
 
 
 def _convert(raw: Any, annotation: Any) -> Any:  # noqa: ANN401 - a setting's type is data here

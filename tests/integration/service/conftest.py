@@ -180,9 +180,9 @@ class Start(Protocol):
 
     def __call__(
         self,
-        *,
         enqueue: Callable[[Call], None] | None = None,
         now_ms: Callable[[], int] | None = None,
+        /,
         **env: str,
     ) -> Site:
         """Give the site; settings go without their prefix, in lower case."""
@@ -205,9 +205,9 @@ def start(redis_url: str, serve: Callable[[Starlette], str]) -> Iterator[Start]:
     clients: list[httpx2.Client] = []
 
     def starting(
-        *,
         enqueue: Callable[[Call], None] | None = None,
         now_ms: Callable[[], int] | None = None,
+        /,
         **env: str,
     ) -> Site:
         given = {settings.env_name(name): value for name, value in env.items()}

@@ -48,7 +48,8 @@ def test_answer_is_read(issuer: Issuer) -> None:
     issuer.known["opaque"] = {"active": True, "scope": "a b", "client_id": "c", "other": {}}
     answer = ask(f"{issuer.url}/introspect", "opaque")
     assert answer.active
-    assert (answer.client, answer.scopes) == ("c", {"a", "b"})
+    assert answer.client == "c"
+    assert answer.scopes == {"a", "b"}
 
 
 def test_token_is_sent_as_it_is(issuer: Issuer) -> None:

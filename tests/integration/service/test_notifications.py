@@ -442,7 +442,7 @@ def test_hanging_broker_holds_up_no_answer(start: Start) -> None:
         released.wait(60)
 
     try:
-        site = start(enqueue=hang)
+        site = start(hang)
         began = time.monotonic()
         for number in range(5):
             assert site.notify(body_of(number=number)).status_code == 202
@@ -457,7 +457,7 @@ def test_failing_broker_is_logged(start: Start, logged: list[Any]) -> None:
     def fail(_: Call) -> None:
         raise OSError("broker password")
 
-    assert start(enqueue=fail).notify().status_code == 202
+    assert start(fail).notify().status_code == 202
     wait_until(lambda: [entry["event"] for entry in logged] == ["wake_failed"])
     assert "broker password" not in str(logged)
 

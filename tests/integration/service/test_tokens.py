@@ -24,7 +24,9 @@ def verifying(
     *,
     jwts: bool = True,
     opaque: bool = False,
-    **terms: Any,  # noqa: ANN401 - any term
+    issuer: str | None = None,
+    client_ids: frozenset[str] = frozenset(),
+    audience: str = "",
 ) -> None:
     """Do something with a verifier that trusts the issuer."""
 
@@ -34,7 +36,7 @@ def verifying(
         )
         async with aiohttp.ClientSession() as session:
             verifier = TokenVerifier(
-                Terms(**({"issuer": asked.url} | terms)),
+                Terms(asked.url if issuer is None else issuer, client_ids, audience),
                 clock,
                 keys=IssuerKeys(session, f"{asked.url}/.well-known/jwks.json", clock)
                 if jwts
@@ -228,8 +230,14 @@ def test_active_token_is_accepted(issuer: Issuer, clock: Clock, changes: dict[st
     async def use(verifier: TokenVerifier) -> None:
         await verifier.verify("opaque")
 
-    terms = {"client_ids": frozenset({"client-1"}), "audience": "cpdfeed"}
-    verifying(issuer, clock, use, opaque=True, **terms)
+    verifying(
+        issuer,
+        clock,
+        use,
+        opaque=True,
+        client_ids=frozenset({"client-1"}),
+        audience="cpdfeed",
+    )
 
 
 @pytest.mark.parametrize(
@@ -256,8 +264,14 @@ def test_token_that_is_not_for_us_is_refused(
     async def use(verifier: TokenVerifier) -> None:
         await refuse(verifier, "opaque")
 
-    terms = {"client_ids": frozenset({"client-1"}), "audience": "cpdfeed"}
-    verifying(issuer, clock, use, opaque=True, **terms)
+    verifying(
+        issuer,
+        clock,
+        use,
+        opaque=True,
+        client_ids=frozenset({"client-1"}),
+        audience="cpdfeed",
+    )
 
 
 def test_revoked_token_is_refused_within_a_minute(issuer: Issuer, clock: Clock) -> None:
