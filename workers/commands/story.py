@@ -68,6 +68,7 @@ class Report(Struct):
     notification: str
     reads: Reads
     change: str | None
+    sequence: int | None
     published: str
     received_ms: float | None
 
@@ -130,6 +131,7 @@ class Story:
             notification=notification,
             reads=self._editor.reads().since(reads),
             change=received and received.event.id,
+            sequence=received and received.event.data.sequence,
             published=describe(received),
             received_ms=received and round((received.at_s - start_s) * 1000, 1),
         )

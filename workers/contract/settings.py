@@ -172,7 +172,7 @@ class Tenant(Struct, frozen=True, kw_only=True):
     lag_s: Annotated[Seconds, about("How far the platform's replicas may lag.")] = 60
     settle_s: Annotated[
         tuple[Seconds, ...],
-        about("When to read again after a notification that showed no change, one after another."),
+        about("How long after a notification that showed no change its scope is read again."),
     ] = (5, 60)
     reconcile_s: Annotated[PositiveSeconds, about("Every collection is scanned this often.")] = 900
 
