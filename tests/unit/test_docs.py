@@ -1,6 +1,6 @@
 """The tables in the documents and in the deployment are those of the code.
 
-Write them anew with ``python tests/unit/test_docs.py``.
+Write them anew with ``python -m tests.unit.test_docs``.
 """
 
 from pathlib import Path

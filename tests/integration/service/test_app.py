@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -171,11 +172,15 @@ def test_process_serves_logs_and_ends(redis_url: str, tmp_path: Path) -> None:
         body = b'{"eventType":"assignment.updated"}'
         answer = httpx2.post(f"{base}/webhooks/acme", content=body, headers=signed(body))
         assert answer.status_code == 202
-        assert "server" not in answer.headers or answer.headers["server"] == "uvicorn"
-        began = time.monotonic()
-        process.send_signal(signal.SIGTERM)
-        process.wait(20)
-        assert time.monotonic() - began < 10
+        with socket.create_connection(("127.0.0.1", port)) as poll:
+            head = f"Host: x\r\nAuthorization: Bearer {ADMIN}\r\n\r\n"
+            poll.sendall(f"GET /v1/changes?wait=30 HTTP/1.1\r\n{head}".encode())
+            httpx2.get(f"{base}/livez")  # served after the poll has begun
+            began = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(20) is not None
+            assert time.monotonic() - began < 10
+            assert poll.recv(12) == b"HTTP/1.1 200"
     finally:
         process.kill()
         process.wait()

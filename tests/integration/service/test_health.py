@@ -1,6 +1,7 @@
 """``/livez`` and ``/readyz`` over HTTP, and what a server promises."""
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -103,6 +104,18 @@ def durability(url: str) -> Durability:
     return asyncio.run(run())
 
 
+def restore(store: redis.Redis) -> None:
+    """Make the server durable again, and wait until it is: it cannot be stopped before."""
+    store.config_set("appendfsync", "always")
+    store.config_set("appendonly", "yes")
+    deadline = time.monotonic() + 10
+    while True:
+        state: Any = store.info("persistence")
+        if not state["aof_rewrite_in_progress"] and not state["aof_rewrite_scheduled"]:
+            return
+        assert time.monotonic() < deadline, "the append-only file was not written in time"
+
+
 @pytest.mark.parametrize(
     ("changes", "promise"),
     [
@@ -125,8 +138,7 @@ def test_weaker_durability_is_said(
         assert answer.status_code == 200
         assert answer.json()["checks"]["durability"]["promise"] == promise
     finally:
-        store.config_set("appendonly", "yes")
-        store.config_set("appendfsync", "always")
+        restore(store)
 
 
 def restricted(store: redis.Redis, redis_url: str) -> str:
@@ -157,5 +169,5 @@ def test_hosted_server_without_a_file_is_memory(
         answer: Any = start(redis_url=url).client.get("/readyz").json()
         assert answer["status"] == "ready"
     finally:
-        store.config_set("appendonly", "yes")
+        restore(store)
         store.execute_command("ACL", "DELUSER", "guest")
