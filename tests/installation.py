@@ -76,7 +76,7 @@ class Installation:
         for name in names or PARTS:
             arguments = PARTS[name].format(port=self.port).split()
             log = (self.folder / f"{name}.log").open("ab")
-            self.processes[name] = subprocess.Popen(  # noqa: S603 - our own commands
+            self.processes[name] = subprocess.Popen(
                 [sys.executable, "-W", "ignore", "-m", *arguments],
                 cwd=self.folder,
                 env=self.env | {"REDIS_URL": str(self.redis_url)},

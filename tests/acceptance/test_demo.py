@@ -28,7 +28,7 @@ def env(tmp_path: Path) -> dict[str, str]:
 
 def test_demo_publishes_each_edit_once(env: dict[str, str], tmp_path: Path) -> None:
     """Without configuration: each edit is published exactly once, the touch not at all."""
-    demo = subprocess.run(  # noqa: S603 - our own command
+    demo = subprocess.run(
         [CPDFEED, "demo", "--edits", "5", "--seed", "1", "--json"],
         env=env,
         capture_output=True,
@@ -50,7 +50,7 @@ def test_demo_publishes_each_edit_once(env: dict[str, str], tmp_path: Path) -> N
 
 def test_demo_tells_people(env: dict[str, str]) -> None:
     """Its lines say what it is, then each edit in a row, then the verdict."""
-    demo = subprocess.run(  # noqa: S603 - our own command
+    demo = subprocess.run(
         [CPDFEED, "demo", "--edits", "1"],
         env=env,
         capture_output=True,
@@ -68,7 +68,7 @@ def test_demo_without_end_ends_when_asked(env: dict[str, str], tmp_path: Path) -
     """Ctrl-C ends it with exit code 0, and leaves neither process nor file behind."""
     log = tmp_path.with_suffix(".log")
     with log.open("wb") as output:
-        demo = subprocess.Popen(  # noqa: S603 - our own command
+        demo = subprocess.Popen(
             [CPDFEED, "demo"], env=env, stdout=output, stderr=output, start_new_session=True
         )
     wait_until(lambda: "#2 created" in log.read_text(), "the first change")

@@ -18,8 +18,6 @@ ids: Final = st.one_of(
 moments_us: Final = st.integers(FIRST_US, LAST_US)
 minutes: Final = st.integers(0, 2**53 - 1)
 times_ms: Final = st.integers(0, 2**47)
-requirements: Final = st.builds(
-    Requirement, ids, ids, minutes, moments_us, st.none() | moments_us
-)
+requirements: Final = st.builds(Requirement, ids, ids, minutes, moments_us, st.none() | moments_us)
 rows: Final = st.builds(Row, requirements, st.integers(0, 100_000), times_ms)
 tombstones: Final = st.builds(Tombstone, times_ms, st.integers(1, 2**53 - 1))

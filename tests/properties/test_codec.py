@@ -119,7 +119,9 @@ def test_canonical_json_is_rfc_8785(document: Any) -> None:  # noqa: ANN401 - an
 
 @given(st.binary(min_size=32, max_size=32), st.dictionaries(names, documents), documents)
 def test_chain_digest_is_the_independent_one(
-    previous: bytes, data: dict[str, Any], other: Any  # noqa: ANN401 - any JSON
+    previous: bytes,
+    data: dict[str, Any],
+    other: Any,  # noqa: ANN401 - any JSON
 ) -> None:
     """A chain digest is SHA-256 over the previous one's bytes and the change without its own."""
     bare = {name: value for name, value in data.items() if name != "digest"}

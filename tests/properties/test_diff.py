@@ -23,9 +23,7 @@ def by_id(rows: list[Requirement]) -> dict[str, Requirement]:
 
 
 snapshots = st.lists(
-    st.builds(
-        Requirement, some_ids, audiences, minutes, moments, st.none() | moments
-    ),
+    st.builds(Requirement, some_ids, audiences, minutes, moments, st.none() | moments),
     max_size=15,
 ).map(by_id)
 
@@ -86,9 +84,7 @@ def test_nothing_differs_from_itself(a: dict[str, Requirement]) -> None:
 
 
 @given(snapshots, snapshots)
-def test_second_look_finds_nothing(
-    a: dict[str, Requirement], b: dict[str, Requirement]
-) -> None:
+def test_second_look_finds_nothing(a: dict[str, Requirement], b: dict[str, Requirement]) -> None:
     """What was applied once gives no second write and no second change."""
     first = compare(stored(a), list(b.values()))
     second = compare(applied(stored(a), first), list(b.values()))

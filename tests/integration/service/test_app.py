@@ -157,7 +157,7 @@ def test_process_serves_logs_and_ends(redis_url: str, tmp_path: Path) -> None:
     options = ["--port", str(port), "--no-access-log", "--timeout-graceful-shutdown", "15"]
     log = tmp_path / "log"
     with log.open("w") as output:
-        process = subprocess.Popen(  # noqa: S603 - our own program
+        process = subprocess.Popen(
             [*command, *options],
             env=os.environ
             | ENV

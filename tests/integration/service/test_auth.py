@@ -117,9 +117,7 @@ def test_token_opens_its_tenants(two_tenants: Site, token: str, query: str, tena
     assert answer.headers["location"].endswith(f"?tenant={tenant}")
 
 
-def test_tenant_has_to_be_named_where_several_are_open(
-    two_tenants: Site, refused: Refuse
-) -> None:
+def test_tenant_has_to_be_named_where_several_are_open(two_tenants: Site, refused: Refuse) -> None:
     """Who may open several has to say which."""
     refused(call(two_tenants, f"Bearer {WRITER}"), 400, "tenant_required")
 

@@ -65,9 +65,7 @@ def test_readiness_needs_a_known_schema(start: Start, store: redis.Redis) -> Non
     assert site.client.get("/readyz").status_code == 200
 
 
-def test_readiness_follows_redis(
-    start: Start, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_readiness_follows_redis(start: Start, tmp_path_factory: pytest.TempPathFactory) -> None:
     """When Redis goes away the process becomes unready."""
     with embedded.running(tmp_path_factory.mktemp("dying")) as server:
         site = start(redis_url=server.url.reveal())

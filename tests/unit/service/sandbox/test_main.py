@@ -29,9 +29,7 @@ def test_process_serves_the_tenants_asked_for() -> None:
     root = Path(__file__).parents[4]
     options = ["--port", str(port), "--rows", "3", "--tenants", "2", "--seed", "1"]
     command = [sys.executable, "-m", "service.sandbox", *options]
-    with subprocess.Popen(  # noqa: S603 - our own module
-        command, cwd=root, stdout=subprocess.DEVNULL
-    ) as process:
+    with subprocess.Popen(command, cwd=root, stdout=subprocess.DEVNULL) as process:
         try:
             tenants = poll(f"http://127.0.0.1:{port}/sandbox/tenants").json()["tenants"]
         finally:

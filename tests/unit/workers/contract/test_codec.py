@@ -129,10 +129,6 @@ def test_chain_digest_is_pinned() -> None:
 def test_rows_digest_is_pinned() -> None:
     """The digest of no rows is that of nothing; one row adds its material fields alone."""
     digest = RowsDigest()
-    assert (
-        digest.hexdigest() == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-    )
+    assert digest.hexdigest() == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
     digest.add(Requirement(LOWER, AUDIENCE, 660, 1, None))
-    assert (
-        digest.hexdigest() == "72cfef0b13b4b691c8681f69ad12972abf89233aa1b6cff87db8777195a93cb8"
-    )
+    assert digest.hexdigest() == "72cfef0b13b4b691c8681f69ad12972abf89233aa1b6cff87db8777195a93cb8"
