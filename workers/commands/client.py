@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import click
 import httpx2
@@ -58,13 +58,19 @@ class _Problem(Struct):
 
 
 class Client:
-    """The service as one caller sees it."""
+    """The service as one caller sees it; leaving it closes the connections."""
 
     def __init__(self, url: str, token: str, tenant: str | None = None) -> None:
         """Take where it is, the caller's token, and the tenant where there are several."""
         self.url = url.rstrip("/")
         self._tenant = tenant
         self._http = open_http(url, {"Authorization": f"Bearer {token}"})
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
 
     def get(self, path: str, params: _Params | None = None, *, wait: bool = False) -> bytes:
         """Read; `wait` goes on trying for as long as the service is away.
@@ -196,7 +202,8 @@ def calling(command: Callable[..., None]) -> Callable[..., None]:
     @click.option("--tenant", envvar="CPDFEED_TENANT", help="Whose feed, where there are several.")
     @functools.wraps(command)
     def found(*args: Any, url: str | None, tenant: str | None, **kwargs: Any) -> None:  # noqa: ANN401 - click's own
-        command(find_client(url, tenant), *args, **kwargs)
+        with find_client(url, tenant) as client:
+            command(client, *args, **kwargs)
 
     return found
 

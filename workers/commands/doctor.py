@@ -1,5 +1,6 @@
 """Check what cpdfeed needs, one after another: `cpdfeed doctor`."""
 
+import contextlib
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -11,6 +12,8 @@ import httpx2
 import kombu
 import msgspec
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from workers.commands import diagnosis
 from workers.commands.client import default_url
@@ -74,35 +77,42 @@ def show(finding: Finding) -> None:
 def check_all(settings: Settings, url: str | None) -> Iterator[Finding]:
     """Make every check, in the order in which one depends on another."""
     yield diagnosis.judge_names(settings.unknown)
-    redis_url = _redis_url(settings)
-    store = None
-    if redis_url is None:
-        yield warn("redis", "no REDIS_URL, and no embedded server runs", "`cpdfeed up` starts one.")
-    else:
-        store = redis.Redis.from_url(
-            redis_url.reveal(),
-            socket_timeout=_REDIS_TIMEOUT_S,
-            socket_connect_timeout=_REDIS_TIMEOUT_S,
-        )
-        yield from _check_redis(store)
-    broker = settings.celery_broker_url or redis_url
-    if broker is not None:
-        yield _check_broker(broker)
-    for tenant in settings.tenants.values():
-        for finding in _check_tenant(tenant, store):
-            several = len(settings.tenants) > 1
-            yield msgspec.structs.replace(finding, tenant=tenant.slug if several else "")
+    with contextlib.ExitStack() as stack:
+        redis_url = _embedded_url(settings) if needs_server(settings) else settings.redis_url
+        store = None
+        if redis_url is None:
+            yield warn("redis", "no REDIS_URL, and no server of ours", "`cpdfeed up` starts one.")
+        else:
+            store = stack.enter_context(contextlib.closing(_connect(redis_url)))
+            yield from _check_redis(store)
+        broker = settings.celery_broker_url or redis_url
+        if broker is not None:
+            yield _check_broker(broker)
+        for tenant in settings.tenants.values():
+            for finding in _check_tenant(tenant, store):
+                several = len(settings.tenants) > 1
+                yield msgspec.structs.replace(finding, tenant=tenant.slug if several else "")
     yield _check_web(url or default_url(settings.port))
 
 
-def _redis_url(settings: Settings) -> Secret | None:
-    """Give where Redis is; the embedded server of a running `up` tells in its data folder."""
-    if not needs_server(settings):
-        return settings.redis_url
+def _embedded_url(settings: Settings) -> Secret | None:
+    """Give where the embedded server of a running `up` is: its data folder tells."""
     try:
-        return Secret((Path(settings.data) / "redis.url").read_text(encoding="ascii").strip())
-    except OSError:
+        url = Secret((Path(settings.data) / "redis.url").read_text(encoding="ascii").strip())
+        with contextlib.closing(_connect(url)) as store:
+            store.ping()
+    except (OSError, redis.exceptions.ConnectionError, redis.exceptions.TimeoutError):
         return None
+    return url
+
+
+def _connect(url: Secret) -> redis.Redis:
+    return redis.Redis.from_url(
+        url.reveal(),
+        socket_timeout=_REDIS_TIMEOUT_S,
+        socket_connect_timeout=_REDIS_TIMEOUT_S,
+        retry=Retry(NoBackoff(), 0),
+    )
 
 
 def _check_redis(store: redis.Redis) -> Iterator[Finding]:

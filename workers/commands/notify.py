@@ -1,5 +1,6 @@
 """Send a notification as the platform would: `cpdfeed notify`."""
 
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, BinaryIO, Final
@@ -54,12 +55,13 @@ def notify(
     settings = settings_table.load()
     tenant = choose_tenant(settings.tenants, slug)
     body = payload.read() if payload else compose(tenant, audience, requirement, datetime.now(UTC))
-    client = find_client(url, slug) if wait else None
-    http = open_http(url or default_url(settings.port))
     headers = credentials(tenant, body)
     path = f"/webhooks/{tenant.slug}"
-    send = partial(exchange, http, "POST", path, body=body, headers=headers)
-    report(send, client, as_json=as_json)
+    with ExitStack() as stack:
+        client = stack.enter_context(find_client(url, slug)) if wait else None
+        http = stack.enter_context(open_http(url or default_url(settings.port)))
+        send = partial(exchange, http, "POST", path, body=body, headers=headers)
+        report(send, client, as_json=as_json)
 
 
 def choose_tenant(tenants: dict[str, Tenant], slug: str | None) -> Tenant:

@@ -1,5 +1,7 @@
 """Who may call ``/v1``, about which tenant, and with which scope."""
 
+from typing import Any
+
 import httpx2
 import pytest
 
@@ -171,10 +173,10 @@ def test_api_token_is_accepted_beside_jwts(start: Start, issuer: Issuer) -> None
     ],
 )
 def test_jwt_that_is_not_for_us_is_refused(
-    start: Start, issuer: Issuer, refused: Refuse, changes: dict[str, object]
+    start: Start, issuer: Issuer, refused: Refuse, changes: dict[str, Any]
 ) -> None:
     """A JWT is verified as strictly as a notification's, and its audience is required."""
-    token = issuer.mint(**{"aud": "cpdfeed", "scope": "admin", **changes})
+    token = issuer.mint(**({"aud": "cpdfeed", "scope": "admin"} | changes))
     answer = call(start(**trusting(issuer)), f"Bearer {token}")
     refused(answer, 401, "invalid_token", never=(token,))
 

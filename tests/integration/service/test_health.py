@@ -13,6 +13,8 @@ from tests.integration.service.conftest import TENANT_ID, Site, Start
 from workers import embedded
 from workers.contract.keyspace import Keyspace
 
+ON_DISK = "An accepted notification is on this server's disk before it is answered."
+
 
 def test_liveness_touches_nothing(start: Start) -> None:
     """The process says that it is alive, even without Redis."""
@@ -38,7 +40,7 @@ def test_readiness_says_what_can_be_relied_on(
                 "appendonly": "yes",
                 "appendfsync": "always",
                 "promise": "disk",
-                "detail": "An accepted notification is on this server's disk before it is answered.",
+                "detail": ON_DISK,
             },
             "tenants": {"configured": 1, "with_baseline": 0, "pending": 1},
         },
@@ -141,8 +143,15 @@ def test_weaker_durability_is_said(
 
 def restricted(store: redis.Redis, redis_url: str) -> str:
     """Make a user who may not use CONFIG, as on hosted servers, and give its URL."""
-    rules = ["on", ">guest-password", "~*", "&*", "+@all", "-config"]
-    store.execute_command("ACL", "SETUSER", "guest", *rules)
+    store.acl_setuser(
+        "guest",
+        enabled=True,
+        passwords=["+guest-password"],
+        categories=["+@all"],
+        commands=["-config"],
+        keys=["*"],
+        channels=["*"],
+    )
     return f"redis://guest:guest-password@{redis_url.rpartition('@')[2]}"
 
 
@@ -153,7 +162,7 @@ def test_hosted_server_does_not_tell_when_it_syncs(store: redis.Redis, redis_url
         assert (found.appendonly, found.appendfsync) == ("yes", "unknown")
         assert found.promise == "unknown"
     finally:
-        store.execute_command("ACL", "DELUSER", "guest")
+        store.acl_deluser("guest")
 
 
 def test_hosted_server_without_a_file_is_memory(
@@ -168,4 +177,4 @@ def test_hosted_server_without_a_file_is_memory(
         assert answer["status"] == "ready"
     finally:
         restore(store)
-        store.execute_command("ACL", "DELUSER", "guest")
+        store.acl_deluser("guest")

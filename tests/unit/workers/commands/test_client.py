@@ -1,6 +1,6 @@
 """How commands call the service, and what they say when it refuses or is away."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +40,10 @@ def service() -> Service:
 
 
 @pytest.fixture
-def client(service: Service, serve: Callable[[Any], str]) -> Client:
+def client(service: Service, serve: Callable[[Any], str]) -> Iterator[Client]:
     """Give a client of it, of the tenant ``acme``."""
-    return Client(serve(service.app()), "the-token", "acme")
+    with Client(serve(service.app()), "the-token", "acme") as client:
+        yield client
 
 
 def problem(status: int, reason: str, detail: str = "Because.") -> JSONResponse:
@@ -81,8 +82,8 @@ def test_client_waits_for_a_service_that_is_away(client: Client, service: Servic
 def test_client_says_where_nobody_answers() -> None:
     """Without an answer, the address and what to do are told."""
     url = f"http://127.0.0.1:{embedded.free_port()}"
-    with pytest.raises(ServiceAway, match=f"{url}.*cpdfeed up"):
-        Client(url, "token").get("/livez")
+    with Client(url, "token") as client, pytest.raises(ServiceAway, match=f"{url}.*cpdfeed up"):
+        client.get("/livez")
 
 
 def test_client_disarms_what_a_terminal_obeys(client: Client, service: Service) -> None:
@@ -123,8 +124,10 @@ def test_token_of_up_is_found_in_its_folder(
         find_client(url, None)
     (tmp_path / ".cpdfeed").mkdir()
     (tmp_path / ".cpdfeed" / "api-token").write_text("kept\n")
-    find_client(url, None).get("/")
+    with find_client(url, None) as client:
+        client.get("/")
     monkeypatch.setenv("CPDFEED_TOKEN", "given")
-    find_client(url, None).get("/")
+    with find_client(url, None) as client:
+        client.get("/")
     tokens = [request.headers["Authorization"] for request in service.asked]
     assert tokens == ["Bearer kept", "Bearer given"]

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import click
+import msgspec
 import pytest
 
 from workers.commands.notify import choose_tenant, compose, credentials
@@ -57,7 +58,7 @@ def test_notification_is_signed_with_the_first_secret(tenant: Tenant) -> None:
 
 def test_token_without_a_place_to_mint_it_is_refused(tenant: Tenant) -> None:
     """Where a token is needed and nobody says from where, the setting is named."""
-    bearer = settings_table.msgspec.structs.replace(tenant, webhook_auth="bearer")
+    bearer = msgspec.structs.replace(tenant, webhook_auth="bearer")
     with pytest.raises(click.ClickException, match="CPDFEED_WEBHOOK_TOKEN_URL"):
         credentials(bearer, b"body")
 

@@ -21,7 +21,13 @@ def edit(op: str, before: int | None, after: int | None) -> Version:
 def event(sequence: int, kind: str, before: int | None = None, after: int | None = None) -> Event:
     """Give a published change."""
     sides = [None if minutes is None else Side("", minutes) for minutes in (before, after)]
-    data = Data(sequence, kind, "" if kind == "baseline" else ID, None, *sides)
+    data = Data(
+        sequence,
+        kind,
+        "" if kind == "baseline" else ID,
+        before=sides[0],
+        after=sides[1],
+    )
     return Event(f"e:{sequence}", datetime.now(UTC), kind, data)
 
 
