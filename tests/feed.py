@@ -44,7 +44,7 @@ class Feed:
             "CPDFEED_REFRESH_MIN_S": "0",
             "CPDFEED_SCAN_MIN_S": "0",
             "CPDFEED_LAG_S": "0",
-            "CPDFEED_SETTLE_S": "",
+            "CPDFEED_SETTLE_S": "100000",
             "CPDFEED_RATE_PER_MIN": "0",
         }
         self.ahead_ms = 0

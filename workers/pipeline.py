@@ -23,10 +23,10 @@ from workers.contract.codec import pack_id, unpack_ids, unpack_row
 from workers.contract.errors import UpstreamError, UpstreamThrottled
 from workers.contract.keyspace import Keyspace
 from workers.contract.logs import get_logger
-from workers.contract.model import Due, Head, Trigger
+from workers.contract.model import SETTLED, Due, Head, Trigger
 from workers.contract.scope import COLLECTION, Scope, ScopeKind
 from workers.contract.settings import Settings, Tenant
-from workers.intake.claim import RECONCILE, Claim, claim, overdue
+from workers.intake.claim import RECONCILE, Claim, claim, due_reasons, overdue
 from workers.intake.lease import Lease, acquire, kept
 from workers.intake.plan import Plan, plan
 from workers.intake.retention import forget
@@ -39,8 +39,6 @@ MOST_ROUNDS: Final = 10
 LONGEST_TASK_S: Final = 30.0
 LONGEST_SPACING_MS: Final = 30_000
 SHORTEST_RETRY_MS: Final = 1_000
-LONGEST_DELAY_S: Final = 60.0
-"""A wake-up call that is due later than this is left to the sweep."""
 
 log = get_logger(__name__)
 
@@ -78,18 +76,18 @@ def refresh(context: Context, slug: str) -> list[Call]:
     When somebody else holds the tenant's lease there is nothing to do: whoever lets go of it looks
     once more.
     """
-    keys = Keyspace(slug)
-    lease = acquire(context.store, keys)
-    if lease is None:
+    tenant, keys = context.settings.tenants.get(slug), Keyspace(slug)
+    lease = None if tenant is None else acquire(context.store, keys)
+    if tenant is None or lease is None:
         return []
     left_ms = 0
     try:
         with kept(lease):
-            left_ms = _rounds(context, context.settings.tenants[slug], keys, lease)
+            left_ms = _rounds(context, tenant, keys, lease)
     finally:
         now_ms = context.now_ms()
         wake_ms = lease.release(now_ms, left_ms)
-    if wake_ms is None or wake_ms - now_ms > LONGEST_DELAY_S * 1000:
+    if wake_ms is None:
         return []
     return [calls.refresh(slug, (wake_ms - now_ms) / 1000)]
 
@@ -137,6 +135,8 @@ def _round(context: Context, tenant: Tenant, keys: Keyspace, lease: Lease, claim
     scan_ms = 0 if whole else head.scan_ms + int(tenant.scan_min_s * 1000)
     may_scan = started_ms >= scan_ms
     if not (aims.pages or may_scan):
+        least_ms = int(tenant.refresh_min_s * 1000)
+        context.store.hset(keys.head, "not_before_ms", started_ms + least_ms)
         return scan_ms
     _space_rounds(context.store, keys, head, started_ms, int(tenant.refresh_min_s * 1000))
     round_ = _open(context, tenant, keys, lease, claimed, started_ms)
@@ -146,7 +146,7 @@ def _round(context: Context, tenant: Tenant, keys: Keyspace, lease: Lease, claim
     if may_scan and (whole or moved or aims.by_scan):
         _scan(round_)
     elif moved:
-        round_.read.again[str(COLLECTION)] = (scan_ms, Due(Trigger.SETTLE))
+        round_.read.again[str(COLLECTION)] = (scan_ms, Due(Trigger.SETTLE, SETTLED))
     if head.baseline_ms is not None:
         round_.read.confirm()
     _finish(round_)
@@ -206,15 +206,11 @@ def _open(
         now_ms=context.now_ms,
         new_id=context.new_id,
     )
-    missing_ms = {
-        Scope.parse(member).id: why.missing_ms
-        for member, why in claimed.due.items()
-        if why.missing_ms is not None
-    }
     platform = Platform(
         client.read_pages,
         client.read_many,
-        missing_ms,
+        lambda members: due_reasons(context.store, keys, members),
+        frozenset(claimed.due),
         tenant.per_page,
         int(tenant.lag_s * 1000),
         int(next(iter(tenant.settle_s), tenant.lag_s) * 1000),
@@ -255,6 +251,7 @@ def _finish(round_: _Round) -> None:
             round_.claimed.marks,
             round_.claimed.sources,
             round_.claimed.due,
+            round_.claimed.waiting,
             round_.served,
             commits.showed(),
             round_.tenant.settle_s,
@@ -301,8 +298,9 @@ def _space_rounds(
 
     Keys: head.
     """
-    quiet = started_ms - head.round_ms > LONGEST_SPACING_MS
-    spacing_ms = least_ms if quiet else min(max(head.spacing_ms * 2, least_ms), LONGEST_SPACING_MS)
+    quiet = started_ms - head.round_ms - head.spacing_ms > LONGEST_SPACING_MS
+    doubled_ms = 0 if quiet else min(head.spacing_ms * 2, LONGEST_SPACING_MS)
+    spacing_ms = max(doubled_ms, least_ms)
     store.hset(
         keys.head,
         mapping={

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import redis
 from celery import signals
+from kombu.exceptions import OperationalError
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
@@ -109,7 +110,7 @@ def _run(tenant: str, use_case: Callable[[pipeline.Context], list[Call]]) -> Non
         log.warning(
             "task.failed", tenant=tenant, reason="store_unavailable", error=type(error).__name__
         )
-    except OSError as error:  # kombu's OperationalError is one: the broker is away
+    except OperationalError as error:
         log.warning(
             "task.failed", tenant=tenant, reason="broker_unavailable", error=type(error).__name__
         )

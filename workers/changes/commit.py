@@ -406,7 +406,8 @@ class Commits:
         }
         if self._baseline is not None:
             head["baseline_ms"] = self._started_ms
-        first = self._head.sequence + 1 if self.sequence > self._head.sequence else 0
+        changed = self.sequence > self._head.sequence
+        first = self._head.sequence + 1 if changed else 0
         read = {
             "started_ms": self._started_ms,
             "trigger": finish.trigger,
@@ -423,7 +424,8 @@ class Commits:
             "due_del": list(finish.due_del),
             "head": _flat((head | dict(finish.head)).items()),
             "stats": _flat((name, count) for name, count in stats.items() if count),
-            "read": _flat(read.items()),
+            # A read that served nothing and found nothing covers nobody.
+            "read": _flat(read.items()) if finish.scopes or changed else [],
         }
 
     def _field(self, key: str, field: str) -> bytes | None:

@@ -10,10 +10,9 @@ import msgspec
 from msgspec import Struct
 
 from workers.contract.codec import Cursor, chain_digest, ms_text, served_row
-from workers.contract.model import Change, Kind, Requirement, Source, Trigger
+from workers.contract.model import NAMED, Change, Kind, Requirement, Source, Trigger
 from workers.contract.scope import COLLECTION, Scope, ScopeKind
 
-_NAMED: Final = 20
 _ORDER: Final = [Trigger.NOTIFICATION, Trigger.MANUAL, Trigger.SETTLE, Trigger.RECONCILE]
 
 
@@ -73,8 +72,10 @@ class Causes:
             (source.trigger for source in given), key=_ORDER.index, default=Trigger.RECONCILE
         )
         notifications = sorted({id_ for source in given for id_ in source.notifications}, key=_age)
-        count = sum(source.count for source in given)
-        return Cause(trigger, tuple(notifications[:_NAMED]), count)
+        # One notification may ask for several scopes. It counts once where all are named.
+        named = all(len(source.notifications) == source.count for source in given)
+        count = len(notifications) if named else sum(source.count for source in given)
+        return Cause(trigger, tuple(notifications[:NAMED]), count)
 
 
 def change_event(

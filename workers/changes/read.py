@@ -5,7 +5,7 @@ read, so it knows nothing of HTTP.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import redis
@@ -19,6 +19,7 @@ from workers.changes.witness import Answer, Testimony, Verdict, witness
 from workers.contract.errors import UpstreamError, UpstreamRefused
 from workers.contract.keyspace import Keyspace
 from workers.contract.model import (
+    SETTLED,
     Change,
     Due,
     Evidence,
@@ -32,8 +33,8 @@ from workers.contract.model import (
 )
 from workers.contract.scope import Scope, ScopeKind
 
-_SETTLED: Final = 1_000
-"""The step of a re-read that is not followed by another one."""
+_NO_SUCH_PAGE: Final = {400, 404, 422}
+_CONTROLS: Final = 3
 
 ReadPages = Callable[[Iterable[int], Callable[[int], bytes | None]], Iterator[Page | UpstreamError]]
 ReadMany = Callable[[Iterable[str]], Iterator[Answer]]
@@ -42,13 +43,14 @@ ReadMany = Callable[[Iterable[str]], Iterator[Answer]]
 class Platform(Struct, frozen=True):
     """How a tenant's platform is read, and what is known of its habits.
 
-    ``missing_ms`` says when a requirement was first answered 404 with nothing to hold that
-    against; ``lag_ms`` is the lag horizon, ``settle_ms`` when a stale row is read again.
+    ``due_reasons`` says why members of the timetable are on it, ``due`` which of them this read
+    is for; ``lag_ms`` is the lag horizon, ``settle_ms`` when a stale row is read again.
     """
 
     read_pages: ReadPages
     read_many: ReadMany
-    missing_ms: Mapping[str, int]
+    due_reasons: Callable[[Sequence[str]], Mapping[str, Due]]
+    due: frozenset[str]
     per_page: int
     lag_ms: int
     settle_ms: int
@@ -91,13 +93,15 @@ class Read:
         self._commits = commits
         self._read_pages = platform.read_pages
         self._read_many = platform.read_many
-        self._missing_ms = platform.missing_ms
+        self._due_reasons = platform.due_reasons
+        self._due = platform.due
+        self._missing_ms: dict[str, int] = {}
         self._same_paging = head.per_page == platform.per_page
         self._lag_ms = platform.lag_ms
         self._settle_ms = platform.settle_ms
         self._now_ms = now_ms
         self._sighted: dict[str, Page] = {}
-        self._some_id: str | None = None
+        self._controls: list[str] = []
         self._digests: Mapping[int, bytes] = {}
 
     def scan(self) -> Seen:
@@ -115,6 +119,9 @@ class Read:
         for number, page in zip(
             expected, self._read_pages(expected, self._digests.get), strict=True
         ):
+            if isinstance(page, UpstreamRefused) and number > 1 and page.status in _NO_SUCH_PAGE:
+                moved = True  # the collection has shrunk, and the list refuses what is past its end
+                continue
             if isinstance(page, UpstreamError):
                 failed = failed or page
                 continue
@@ -137,6 +144,11 @@ class Read:
         rows, _ = self._commits.lookup(list(suspects))
         if not rows:
             return
+        reasons = self._due_reasons([_member(id_) for id_ in rows])
+        for id_ in rows:
+            why = reasons.get(_member(id_))
+            if why is not None and why.missing_ms is not None:
+                self._missing_ms[id_] = why.missing_ms
         testimonies = witness(
             rows,
             self._missing_ms,
@@ -164,8 +176,8 @@ class Read:
                 row = Row(answer, self._sighted[id_].number, evidence.at_ms)
                 change = Change(Kind.RESTORED, id_, None, answer, evidence)
                 self._commits.restore(row, change)
-                self.resolved.add(str(Scope(ScopeKind.REQUIREMENT, id_)))
-            elif not isinstance(answer, UpstreamRefused):
+                self.resolved.add(_member(id_))
+            elif isinstance(answer, UpstreamError) and not isinstance(answer, UpstreamRefused):
                 self._ask_again(id_, self._now_ms() + self._lag_ms, None)
 
     # --- taking in ------------------------------------------------------------------------------
@@ -182,7 +194,7 @@ class Read:
         if page.rows is None:
             self.stats["pages_unchanged"] += 1
             ids = self._commits.page_ids(page.number)
-            self._some_id = self._some_id or next(iter(ids), None)
+            self._offer_controls(ids)
             return ids, True
         served = [row.id for row in page.rows]
         rows, tombstones = self._commits.lookup(served)
@@ -197,10 +209,12 @@ class Read:
         self._commits.stage(difference)
         self._sighted |= dict.fromkeys(difference.sighted, page)
         for id_ in difference.stale:
+            if _member(id_) in self._due:
+                continue  # it was read again already: what is left is for the timed scan
             self._ask_again(id_, self._now_ms() + self._settle_ms, rows[id_].requirement)
         self.stats["stale"] += len(difference.stale)
         self.stats["misfits"] += len(page.misfits)
-        self._some_id = self._some_id or next(iter(served), None)
+        self._offer_controls([id_ for id_ in served if id_ in rows])
         ids = list(dict.fromkeys([*served, *filter(None, page.misfits)]))
         return ids, not (difference.stale or difference.sighted or page.misfits)
 
@@ -220,12 +234,13 @@ class Read:
                 self._ask_again(known.id, row.first_seen_ms + self._lag_ms, known)
                 return
             case Verdict.UNCONTROLLED:
-                self._ask_again(known.id, now_ms + self._lag_ms, known, missing_ms or now_ms)
+                first_ms = missing_ms or now_ms
+                self._ask_again(known.id, first_ms + self._lag_ms, known, first_ms)
                 return
             case Verdict.UNKNOWN:
                 self._ask_again(known.id, now_ms + self._lag_ms, known, missing_ms)
                 return
-        self.resolved.add(str(Scope(ScopeKind.REQUIREMENT, known.id)))
+        self.resolved.add(_member(known.id))
 
     def _heal(self, row: Row, found: Requirement) -> None:
         """Take in a row that only the read by id showed; on which page it is, nobody knows."""
@@ -245,17 +260,21 @@ class Read:
         """Put a requirement on the timetable, for the notifications that led to this read."""
         cause = self._causes.of(id_, known)
         why = Due(
-            Trigger.SETTLE, _SETTLED, cause.notifications, cause.notification_count, missing_ms
+            Trigger.SETTLE, SETTLED, cause.notifications, cause.notification_count, missing_ms
         )
-        self.again[str(Scope(ScopeKind.REQUIREMENT, id_))] = (at_ms, why)
+        self.again[_member(id_)] = (at_ms, why)
 
-    def _control(self) -> str | None:
-        """Give the id of a row seen in this read; look at the first page if it showed none."""
-        if self._some_id is None:
+    def _offer_controls(self, ids: Iterable[str]) -> None:
+        """Remember a few known rows that this read showed."""
+        self._controls = [*self._controls, *ids][:_CONTROLS]
+
+    def _control(self) -> list[str]:
+        """Give known rows that this read showed; look at the first page if it showed none."""
+        if not self._controls:
             for page in self._read_pages([1], lambda _: None):
-                if isinstance(page, Page) and page.rows:
-                    self._some_id = page.rows[0].id
-        return self._some_id
+                if isinstance(page, Page):
+                    self._take_in(page)
+        return self._controls
 
     def _remember_digests(self, numbers: Iterable[int]) -> None:
         """Look up the body digests of pages, unless they were made with another ``perPage``."""
@@ -269,3 +288,8 @@ class Read:
             for number, digest in zip(wanted, found, strict=True)
             if digest is not None
         }
+
+
+def _member(id_: str) -> str:
+    """Give the member of the timetable that stands for a requirement."""
+    return str(Scope(ScopeKind.REQUIREMENT, id_))

@@ -23,7 +23,6 @@ class Seen(Struct):
     ids: set[bytes]
     total: int = 0
     pages: int = 0
-    some_id: str | None = None
     error: UpstreamError | None = None
 
     @property
@@ -63,7 +62,6 @@ def scan(
                 seen.pages = number
             seen.total = page.total_results
             seen.ids.update(pack_id(id_) for id_ in ids)
-            seen.some_id = seen.some_id or next(iter(ids), None)
             last, empty = page.total_pages, not ids
         if number >= MOST_PAGES or last > MOST_PAGES:
             seen.error = UpstreamUnavailable("the list has no end")

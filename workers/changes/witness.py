@@ -44,7 +44,7 @@ def witness(
     suspects: Mapping[str, Row],
     missing_ms: Mapping[str, int],
     read_many: Callable[[Iterable[str]], Iterable[Answer]],
-    control: Callable[[], str | None],
+    control: Callable[[], list[str]],
     *,
     now_ms: int,
     lag_ms: int,
@@ -55,15 +55,16 @@ def witness(
         suspects: Known rows that a read did not show.
         missing_ms: When a suspect was first answered 404 with no control.
         read_many: Reads by id, answers in the order asked for.
-        control: Gives the id of a row seen in this very run; asked only when there is a 404.
+        control: Gives ids of known rows seen in this very run; asked only when there is a 404.
         now_ms: The time.
         lag_ms: The lag horizon.
     """
     answers = dict(zip(suspects, read_many(suspects), strict=True))
     controlled: bool | None = False
     if any(answer is None for answer in answers.values()):
-        id_ = control()
-        controlled = None if id_ is None else isinstance(next(iter(read_many([id_]))), Requirement)
+        seen = control()
+        found = [isinstance(answer, Requirement) for answer in read_many(seen)]
+        controlled = any(found) if seen else None
     return [
         _judge(row, answers[id_], controlled, missing_ms.get(id_), now_ms - lag_ms)
         for id_, row in suspects.items()

@@ -1,10 +1,17 @@
 """The records that travel from a page to a change."""
 
 from enum import StrEnum
+from typing import Final
 
 from msgspec import Struct
 
 from workers.contract.scope import Scope
+
+NAMED: Final = 20
+"""A change names this many of the notifications that led to it, and counts the rest."""
+
+SETTLED: Final = 1_000
+"""The step of a re-read that is not followed by another one."""
 
 
 class Requirement(Struct, frozen=True):

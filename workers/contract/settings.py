@@ -6,6 +6,7 @@ description are what the reader, ``docs/settings.md`` and the deployment files g
 
 import difflib
 import os
+import re
 import sys
 import tomllib
 from collections.abc import Callable, Mapping
@@ -75,9 +76,10 @@ class ApiToken(Struct, frozen=True):
 
 
 DEFAULT_REDIS_URL: Final = Secret("redis://127.0.0.1:6379/0")
+_SHA256: Final = re.compile("[0-9a-fA-F]{64}")
 API_SCOPES: Final = frozenset({"feed:read", "feed:write", "admin"})
 
-Slug = Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,32}$")]
+Slug = Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,32}\Z")]
 Seconds = Annotated[float, Meta(ge=0)]
 PositiveSeconds = Annotated[float, Meta(gt=0)]
 Url = Annotated[str, Meta(pattern=r"^https?://")]
@@ -232,6 +234,7 @@ CLIENT_NAMES: Final = ("CPDFEED_CONFIG", "CPDFEED_TENANT", "CPDFEED_URL", "CPDFE
 """Names read elsewhere: where the file is, which tenant, and what the command line talks to."""
 OWN: Final = frozenset({"tenant_id", "tenant_aliases", "api_secret", "client_id", "client_secret"})
 """Never shared between tenants: with several, each has its own in the file."""
+_NOT_SAFE: Final = "must be an https URL (plain http only to a loopback address)"
 _NOT_READ: Final = frozenset({"slug", "tenants", "unknown"})
 
 
@@ -299,6 +302,8 @@ class _Reader:
             slug: self._tenant(slug, tables.get(slug, {}), document, several=len(slugs) > 1)
             for slug in slugs
         }
+        if not _is_safe(common.get("api_jwks_url", "")):
+            self._fault("", "api_jwks_url", _NOT_SAFE)
         self._check_together(tenants)
         redis_url = common.get("redis_url", DEFAULT_REDIS_URL).reveal()
         if not redis_url.startswith(("redis://", "rediss://", "unix://")):
@@ -425,7 +430,7 @@ class _Reader:
         )
         for name in msgspec.structs.asdict(derived):
             if name.endswith("_url") and not _is_safe(getattr(derived, name)):
-                fault(name, "must be https (plain http only to a loopback address)")
+                fault(name, _NOT_SAFE)
         return derived
 
     def _check_webhooks(self, tenant: Tenant, where: str) -> None:
@@ -445,7 +450,7 @@ class _Reader:
     def _check_together(self, tenants: Mapping[str, Tenant]) -> None:
         owners: dict[str, str] = {}
         for slug, tenant in tenants.items():
-            if tenant.tenant_id in owners:
+            if tenant.tenant_id and tenant.tenant_id in owners:
                 self.faults.append(
                     f"tenants.{slug}.tenant_id: is also the id of {owners[tenant.tenant_id]}"
                 )
@@ -498,6 +503,17 @@ def _shape(annotation: Any) -> tuple[Any, bool]:  # noqa: ANN401 - see _convert
     return kind, False
 
 
+def parse_secret(text: str) -> Secret:
+    """Take a secret's text.
+
+    Raises:
+        ValueError: It is empty, so anybody would know it.
+    """
+    if not text:
+        raise ValueError("must not be empty")
+    return Secret(text)
+
+
 def parse_token(text: str) -> ApiToken:
     """Read ``sha256-hex:scope+scope``.
 
@@ -506,10 +522,11 @@ def parse_token(text: str) -> ApiToken:
     """
     digest, _, scopes = text.partition(":")
     named = frozenset(scopes.split("+"))
-    if len(digest) != 64 or not named <= API_SCOPES:  # noqa: PLR2004 - hex digits of SHA-256
+    if not named <= API_SCOPES:
         known = ", ".join(sorted(API_SCOPES))
         raise ValueError(f"must be sha256-hex:scope+scope, scopes are {known}")
-    bytes.fromhex(digest)
+    if not _SHA256.fullmatch(digest):
+        raise ValueError("must begin with the 64 hexadecimal digits of a SHA-256")
     return ApiToken(digest.lower(), named)
 
 
@@ -520,18 +537,23 @@ def parse_rule(text: str) -> Rule:
         ValueError: It is not of that form.
     """
     pattern, _, action = text.partition("=")
+    if not pattern.strip():
+        raise ValueError("must be pattern=action")
     return Rule(pattern.strip(), Action(action.strip()))
 
 
 _PARSERS: Final[Mapping[Any, Callable[[str], Any]]] = {
-    Secret: Secret,
+    Secret: parse_secret,
     ApiToken: parse_token,
     Rule: parse_rule,
 }
 
 
 def _is_safe(url: str) -> bool:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
     if not url or parts.scheme == "https":
         return True
     host = parts.hostname or ""

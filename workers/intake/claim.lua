@@ -11,7 +11,8 @@ if redis.call('GET', KEYS[1]) ~= ARGV[1] then
 end
 local now = tonumber(ARGV[2])
 local not_before = tonumber(redis.call('HGET', KEYS[2], 'not_before_ms') or 0)
-if now < not_before then
+-- Further ahead than anything we wait for: a clock was set back.
+if now < not_before and not_before <= now + 3600000 then
   return {'early', not_before}
 end
 redis.call('DEL', KEYS[6])

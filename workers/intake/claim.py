@@ -11,11 +11,9 @@ from msgspec import Struct
 
 from workers.contract.codec import GENESIS
 from workers.contract.keyspace import Keyspace
-from workers.contract.model import Due, Head, Mark, Source, Trigger
+from workers.contract.model import NAMED, Due, Head, Mark, Source, Trigger
 from workers.contract.scope import COLLECTION, Scope
 
-NAMED_NOTIFICATIONS: Final = 20
-"""A change names this many of the notifications that led to it, and counts the rest."""
 RECONCILE: Final = "reconcile"
 """The member of ``due`` that stands for the timed scan."""
 
@@ -33,6 +31,8 @@ class Claim(Struct, frozen=True):
     head: Head
     marks: tuple[Mark, ...]
     due: Mapping[str, Due]
+    waiting: Mapping[str, Due]
+    """What the marked scopes are on the timetable for, due or not."""
     sources: tuple[Source, ...]
 
 
@@ -74,7 +74,8 @@ def claim(
         for member, why in zip(reply[3], reply[4], strict=True)
     }
     noted = _notifications(store, keys, marks, head.claimed)
-    return Claim(head, marks, due, tuple(_sources(marks, due, noted)))
+    waiting = due_reasons(store, keys, [str(mark.scope) for mark in marks])
+    return Claim(head, marks, due, waiting, tuple(_sources(marks, due, noted)))
 
 
 def overdue(
@@ -94,6 +95,15 @@ def overdue(
         [now_ms, now_ms + phase_ms, why, _GRACE_MS],
     )
     return bool(reply)
+
+
+def due_reasons(store: redis.Redis, keys: Keyspace, members: Sequence[str]) -> dict[str, Due]:
+    """Give why these are on the timetable, those that are. Only the lease's holder changes it.
+
+    Keys: due:why.
+    """
+    found: Any = store.hmget(keys.due_why, list(members)) if members else []
+    return {member: _due.decode(why) for member, why in zip(members, found, strict=True) if why}
 
 
 def _pairs(flat: Sequence[bytes]) -> dict[str, str]:
@@ -130,7 +140,8 @@ def _notifications(
     store: redis.Redis, keys: Keyspace, marks: Iterable[Mark], claimed: int
 ) -> dict[Scope, list[str]]:
     """Give the first few notifications of each mark, in one pass over the inbox."""
-    wanted = {mark.scope: min(mark.count, NAMED_NOTIFICATIONS) for mark in marks}
+    wanted = {mark.scope: min(mark.count, NAMED) for mark in marks}
+    since = {mark.scope: _order(mark.first_id) for mark in marks}
     found: dict[Scope, list[str]] = {scope: [] for scope in wanted}
     start = min((_order(mark.first_id) for mark in marks), default=None)
     while start is not None and any(len(found[scope]) < wanted[scope] for scope in wanted):
@@ -138,7 +149,9 @@ def _notifications(
         for id_, fields in entries:
             for text in fields[b"scopes"].decode().split():
                 scope = Scope.parse(text)
-                if scope in wanted and len(found[scope]) < wanted[scope]:
+                if scope not in wanted or len(found[scope]) == wanted[scope]:
+                    continue
+                if _order(id_.decode()) >= since[scope]:
                     found[scope].append(id_.decode())
         if len(entries) < _CHUNK:
             break

@@ -16,6 +16,8 @@ from workers.contract.keyspace import Keyspace
 from workers.contract.logs import get_logger
 
 TTL_MS: Final = 15_000
+LONGEST_DELAY_MS: Final = 60_000
+"""A wake-up call that is due later than this is left to the sweep."""
 _RENEW_S: Final = TTL_MS / 1000 / 3
 _LONGEST_S: Final = 600.0
 """A holder that is not done by then has hung: its lease runs out."""
@@ -46,7 +48,8 @@ class Lease:
         """
         keys = self._keys
         reply = self._store.register_script(_RELEASE)(
-            [keys.lease, keys.head, keys.marks, keys.due], [self.token, now_ms, left_behind_ms]
+            [keys.lease, keys.head, keys.marks, keys.due],
+            [self.token, now_ms, left_behind_ms, LONGEST_DELAY_MS],
         )
         return None if reply is None else int(reply)
 

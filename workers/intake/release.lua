@@ -1,7 +1,9 @@
 -- Let the lease go, and say when the tenant wants to be woken next.
 -- KEYS: lease, head, marks, due
--- ARGV: token, now in ms, ms at which what this holder left behind can be served
--- Returns the ms of the next wake-up call to send, or false when none is needed.
+-- ARGV: token, now in ms, ms at which what this holder left behind can be served, longest delay of
+--       a call in ms
+-- Returns the ms of the next wake-up call to send, or false when none is needed; what is later than
+-- the longest delay is left to the sweep.
 -- Closes the race of a notification accepted while a holder finishes: its own wake-up call found
 -- the lease taken and went away, so whoever lets go must look once more.
 if redis.call('GET', KEYS[1]) == ARGV[1] then
@@ -30,6 +32,9 @@ if not next_ms then
   return false
 end
 next_ms = math.max(next_ms, now, tonumber(head[1] or 0))
+if next_ms > now + tonumber(ARGV[4]) then
+  return false
+end
 local alarm = tonumber(head[4] or 0)
 if alarm > now and alarm <= next_ms then
   return false  -- a call that comes early enough is under way

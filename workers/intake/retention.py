@@ -14,8 +14,8 @@ def forget(store: redis.Redis, keys: Keyspace, before_ms: int) -> None:
 
     Keys: inbox, reads. May run twice.
     """
-    store.xtrim(keys.inbox, minid=f"{before_ms}-0", approximate=True)
+    store.xtrim(keys.inbox, minid=f"{before_ms}-0", approximate=False)
     oldest: Any = store.xrange(keys.inbox, count=1)
     if oldest:
         sequence = oldest[0][0].decode().partition("-")[2]
-        store.xtrim(keys.reads, minid=f"{sequence}-0", approximate=True)
+        store.xtrim(keys.reads, minid=f"{sequence}-0", approximate=False)

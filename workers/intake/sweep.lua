@@ -14,7 +14,8 @@ if redis.call('EXISTS', KEYS[1]) == 1 then
 end
 local head = redis.call('HMGET', KEYS[2], 'not_before_ms', 'alarm_ms')
 local alarm = tonumber(head[2] or 0)
-if now < tonumber(head[1] or 0) or (alarm > now - grace and alarm <= now + grace) then
+local not_before = tonumber(head[1] or 0)
+if (now < not_before and not_before <= now + 3600000) or (alarm > now - grace and alarm <= now + grace) then
   return 0
 end
 local due = redis.call('ZRANGE', KEYS[4], 0, 0, 'WITHSCORES')

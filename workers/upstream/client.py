@@ -8,7 +8,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -34,9 +34,12 @@ _T = TypeVar("_T")
 IN_FLIGHT: Final = 8
 """Requests of one read under way at once."""
 
+_WAITING_CALLS: Final = 64
 _ATTEMPTS: Final = 3
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=20, connect=5)
 _MAX_BODY_BYTES: Final = 32 * 1024 * 1024
+LONGEST_RETRY_AFTER_S: Final = 900.0
+"""Nobody can silence a tenant for longer with one answer."""
 _PATIENCE_S: Final = 3.0
 """A platform that asks us to wait longer is left alone until then."""
 
@@ -46,6 +49,8 @@ class Connections:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
+        # Calls of Redis and of token endpoints wait here; one that hangs must not hold up others.
+        self._loop.set_default_executor(ThreadPoolExecutor(_WAITING_CALLS, "waiting"))
         self._session: aiohttp.ClientSession | None = None
         self._thread = threading.Thread(target=self._loop.run_forever, name="http", daemon=True)
         self._thread.start()
@@ -169,13 +174,13 @@ class Client:
     async def _attempt(self, path: str, query: dict[str, int]) -> _Answer:
         refused: str | None = None
         while True:
-            authorization = await self._authorization(refused)
+            authorization, token = await self._authorization(refused)
             answer = await self._request(path, query, authorization)
             if answer.status != HTTPStatus.UNAUTHORIZED or self._tenant.api_auth == "basic":
                 break
             if refused is not None:
                 break
-            refused = self._token
+            refused = token
         if answer.status == HTTPStatus.OK:
             return answer
         if answer.status == HTTPStatus.NOT_FOUND and is_not_found(answer.body):
@@ -214,16 +219,16 @@ class Client:
             "answered 429", retry_after_s=wait_s, status=HTTPStatus.TOO_MANY_REQUESTS
         )
 
-    async def _authorization(self, refused: str | None) -> str:
+    async def _authorization(self, refused: str | None) -> tuple[str, str]:
+        """Give the header's value, and the token in it."""
         if self._tenant.api_auth == "basic":
             secret = self._tenant.api_secret
-            return aiohttp.encode_basic_auth(
-                self._tenant.tenant_id, "" if secret is None else secret.reveal()
-            )
+            password = "" if secret is None else secret.reveal()
+            return aiohttp.encode_basic_auth(self._tenant.tenant_id, password), ""
         async with self._token_lock:
             if self._token is None or self._token == refused:
                 self._token = await asyncio.to_thread(self._tokens.current, refused)
-            return f"Bearer {self._token}"
+            return f"Bearer {self._token}", self._token
 
 
 def _worth_another_try(error: Exception) -> bool | float:
@@ -238,11 +243,12 @@ def _retry_after_s(value: str | None, now_ms: int) -> float | None:
     if value is None:
         return None
     if value.strip().isdecimal():
-        return float(value)
+        return min(float(value.strip()[:9]), LONGEST_RETRY_AFTER_S)
     try:
         moment = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime.fromtimestamp(now_ms / 1000, UTC)).total_seconds())
+    wait_s = (moment - datetime.fromtimestamp(now_ms / 1000, UTC)).total_seconds()
+    return min(max(0.0, wait_s), LONGEST_RETRY_AFTER_S)

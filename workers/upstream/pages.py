@@ -4,7 +4,7 @@ Source: response of *Query CPD requirements*. Unknown fields are ignored: the AP
 """
 
 import hashlib
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Final
 
 import msgspec
@@ -55,6 +55,8 @@ class _Error(Struct):
     message: str
 
 
+_EARLIEST_US: Final = to_us(datetime.min.replace(tzinfo=UTC))
+_LATEST_US: Final = to_us(datetime.max.replace(tzinfo=UTC))
 _envelopes = msgspec.json.Decoder(_Envelope)
 _lists = msgspec.json.Decoder(_List)
 _raw_lists = msgspec.json.Decoder(_RawList)
@@ -127,6 +129,9 @@ def _requirement(row: _Row) -> Requirement:
     if not (is_id(row.audience_requirement_id) and is_id(row.audience_id)):
         raise ValueError("an id is not 24 hexadecimal digits")
     updated = row.updated_at
+    for moment in (row.created_at, updated or row.created_at):
+        if not _EARLIEST_US <= to_us(moment) <= _LATEST_US:
+            raise ValueError("a time is outside the years 1 to 9999, in UTC")
     return Requirement(
         row.audience_requirement_id,
         row.audience_id,
@@ -142,7 +147,7 @@ def _one_by_one(body: bytes) -> tuple[list[Requirement], tuple[str, ...]]:
     for raw in _raw_lists.decode(body).results:
         try:
             rows.append(_requirement(_rows.decode(raw)))
-        except ValueError:
+        except (ValueError, RecursionError):
             misfits.append(_stated_id(raw))
     return rows, tuple(misfits)
 
@@ -150,6 +155,6 @@ def _one_by_one(body: bytes) -> tuple[list[Requirement], tuple[str, ...]]:
 def _stated_id(raw: msgspec.Raw) -> str:
     try:
         stated = _objects.decode(raw).get("audienceRequirementId")
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     return stated if isinstance(stated, str) and is_id(stated) else ""

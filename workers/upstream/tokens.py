@@ -16,8 +16,17 @@ from workers.contract.settings import Tenant
 
 _EARLY_S: Final = 60
 _TIMEOUT_S: Final = 10.0
-_LOCK_S: Final = 15.0
+_LOCK_S: Final = 45.0
 _DEFAULT_LIFE_S: Final = 300
+_ERRORS: Final = {
+    "invalid_request",
+    "invalid_client",
+    "invalid_grant",
+    "unauthorized_client",
+    "unsupported_grant_type",
+    "invalid_scope",
+}
+"""Source: RFC 6749, 5.2. Nothing else that an endpoint says is repeated."""
 
 
 class Tokens:
@@ -78,7 +87,8 @@ def mint(tenant: Tenant, url: str, scope: str) -> tuple[str, float]:
         try:
             answer: Any = client.fetch_token(url, grant_type="client_credentials")
         except OAuthError as error:
-            raise UpstreamRefused(f"the token endpoint refuses: {error.error}") from error
+            said = error.error if error.error in _ERRORS else "an unknown error"
+            raise UpstreamRefused(f"the token endpoint refuses: {said}") from error
         except httpx2.HTTPStatusError as error:
             raise _refusal(error.response.status_code) from error
         except (httpx2.HTTPError, ValueError) as error:
@@ -88,7 +98,10 @@ def mint(tenant: Tenant, url: str, scope: str) -> tuple[str, float]:
     token = answer.get("access_token") if isinstance(answer, dict) else None
     if not isinstance(token, str) or not token:
         raise _refusal(answer.get("status") if isinstance(answer, dict) else None)
-    return token, float(answer.get("expires_in") or _DEFAULT_LIFE_S)
+    life = answer.get("expires_in") or _DEFAULT_LIFE_S
+    if not isinstance(life, int | float) or life < 0:
+        raise UpstreamUnavailable("the token endpoint gave a token without a life")
+    return token, float(life)
 
 
 def _refusal(status: object) -> UpstreamRefused | UpstreamUnavailable:

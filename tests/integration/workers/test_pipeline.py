@@ -201,10 +201,11 @@ def test_overtaken_worker_publishes_nothing(known: Feed) -> None:
     known.collection.update(FIRST, 720, None)
     known.accept("collection")
     known.platform.tenant(TENANT_ID).options = Options(latency_ms=1000)
+    scanned = known.head("scan_ms")
     with ThreadPoolExecutor() as pool:
         refreshed = pool.submit(known.refresh)
         deadline = time.monotonic() + 10
-        while not known.store.exists(known.keys.lease):
+        while known.head("scan_ms") == scanned:
             assert time.monotonic() < deadline
             time.sleep(0.001)
         known.store.set(known.keys.lease, "999999", px=15_000)
@@ -299,13 +300,13 @@ def test_sweep_calls_for_what_waits(feed: Feed) -> None:
 
 def test_old_notifications_are_forgotten(known: Feed) -> None:
     """A scan trims what is too old to be looked up, and keeps the rest."""
-    for _ in range(300):  # streams are trimmed in whole nodes of 100 entries
+    for _ in range(30):
         known.accept("collection")
     known.refresh()
     known.ahead_ms = 3_600_000
     kept = known.accept("collection")
     known.reconcile(CPDFEED_INBOX_DAYS="0.01")
-    assert known.store.xlen(known.keys.inbox) <= 101
+    assert known.store.xlen(known.keys.inbox) == 1
     assert known.store.xrange(known.keys.inbox, kept.id, kept.id)
 
 
@@ -322,3 +323,77 @@ def test_deferred_reread_does_not_spin(feed: Feed) -> None:
     (call,) = feed.refresh(**apart)
     assert feed.list_reads() == before
     assert 15 < call.delay_s <= 30
+
+
+def test_cause_is_not_an_earlier_notification(feed: Feed) -> None:
+    """While an older hint waits, a change names its own notification, not one covered before."""
+    apart = {"CPDFEED_SCAN_MIN_S": "1000"}
+    feed.platform.put(TENANT_ID, Options(), rows=2000)
+    feed.reconcile(**apart)
+    row = next(iter(feed.collection.rows.values()))
+    hint = f"audience:{row.audience_id}"
+    feed.accept("collection")  # waits for the next scan
+    feed.accept(hint)
+    feed.refresh(**apart)
+    assert feed.marked() == ["collection"]
+    feed.collection.update(row.audience_requirement_id, row.required_minutes + 1, None)
+    feed.ahead_ms = 1000
+    receipt = feed.accept(hint)
+    feed.refresh(**apart)
+    named = feed.changes()[-1]["data"]["cause"]["notifications"]
+    assert receipt.id in named
+    assert len(named) == 2  # its own, and the collection's, which names everything
+
+
+def test_rounds_that_find_nothing_grow_apart(known: Feed) -> None:
+    """Spacing doubles to 30 s and stays there while a burst goes on and nothing is found."""
+    apart = {"CPDFEED_REFRESH_MIN_S": "1"}
+    spacings = []
+    known.ahead_ms = 120_000
+    for _ in range(8):
+        known.accept("collection")
+        known.ahead_ms = int(known.head("not_before_ms") or 0) - known.now_ms() + known.ahead_ms
+        known.ahead_ms = max(known.ahead_ms, 120_000)
+        known.refresh(**apart)
+        spacings.append(int(known.head("spacing_ms")))
+    assert spacings == [1000, 2000, 4000, 8000, 16_000, 30_000, 30_000, 30_000]
+
+
+def test_row_with_an_impossible_time_is_a_misfit(known: Feed) -> None:
+    """A time that UTC cannot express makes its row a misfit, and stops nothing else."""
+    fault = {
+        "kind": "malformed_row",
+        "field": "createdAt",
+        "value": "9999-12-31T23:59:59-01:00",
+        "requirement_id": FIRST,
+        "on": "list",
+    }
+    url = f"{known.base}/sandbox/tenants/{TENANT_ID}/faults"
+    httpx2.put(url, json=[fault]).raise_for_status()
+    known.collection.update("64b6f4a8c2e4a1b9d3f2c4a0", 5, None)
+    known.reconcile()
+    assert known.kinds() == ["baseline", "updated"]
+
+
+def test_refused_page_past_the_end_widens_to_a_scan(feed: Feed) -> None:
+    """A hint about a page that the shrunken list refuses is served by a scan."""
+    feed.platform.put(TENANT_ID, Options(), rows=2001)
+    feed.reconcile()
+    last = list(feed.collection.rows.values())[-1]
+    feed.collection.delete(last.audience_requirement_id)
+    fault = {"kind": "status", "status": 400, "on": "list", "page": 3}
+    httpx2.put(f"{feed.base}/sandbox/tenants/{TENANT_ID}/faults", json=[fault]).raise_for_status()
+    feed.accept(f"audience:{last.audience_id}")
+    feed.refresh()
+    assert feed.kinds() == ["baseline", "removed"]
+    assert feed.head("pending") == "0"
+
+
+def test_endless_retry_after_is_not_believed(known: Feed) -> None:
+    """No answer can silence a tenant for longer than a quarter of an hour."""
+    fault = {"kind": "status", "status": 429, "retry_after": 86_400, "on": "list"}
+    url = f"{known.base}/sandbox/tenants/{TENANT_ID}/faults"
+    httpx2.put(url, json=[fault]).raise_for_status()
+    known.accept("collection")
+    known.refresh()
+    assert int(known.head("not_before_ms")) - known.now_ms() <= 900_000

@@ -59,7 +59,7 @@ def test_one_page_is_read_once() -> None:
     """A collection of one page costs one request."""
     scanned = in_pages({1: page(1, [1, 2], total=2, pages=1)})
     assert scanned.asked == [1]
-    assert scanned.seen == Seen(ids(1, 2), 2, 1, id_of(1))
+    assert scanned.seen == Seen(ids(1, 2), 2, 1)
     assert scanned.seen.complete
 
 

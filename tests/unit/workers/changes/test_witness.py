@@ -29,10 +29,10 @@ class Asked:
         """Answer in the order asked for."""
         return [self.answers[id_] for id_ in ids]
 
-    def control(self) -> str | None:
+    def control(self) -> list[str]:
         """Give the control."""
         self.controls += 1
-        return self.control_id
+        return [] if self.control_id is None else [self.control_id]
 
     def testify(self, row: Row = ROW, missing_ms: dict[str, int] | None = None) -> Heard:
         """Give the verdict on the one suspect."""

@@ -194,7 +194,7 @@ def test_scope_comes_back_from_its_text(scope: Scope) -> None:
 @pytest.mark.parametrize("text", ["", "audience", "requirement:", "collection:x", "page:1", R1])
 def test_text_that_is_no_scope_is_refused(text: str) -> None:
     """Anything else is no scope."""
-    with pytest.raises(ValueError, match="scope|ScopeKind"):
+    with pytest.raises(ValueError, match=r"scope|ScopeKind"):
         Scope.parse(text)
 
 

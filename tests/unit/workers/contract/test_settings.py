@@ -351,20 +351,18 @@ def test_signatures_need_a_secret(tmp_path: Path, auth: str) -> None:
 def test_empty_secret_opens_nothing(tmp_path: Path, secrets: str) -> None:
     """An empty webhook secret, which anybody can sign with, is never taken for one."""
     env = {name: value for name, value in ENV.items() if name != "CPDFEED_WEBHOOK_SECRETS"}
-    try:
-        settings = read(tmp_path, f"webhook_secrets = {secrets}", **env)
-    except SettingsError as error:
-        assert "webhook_secrets" in str(error)
-    else:
-        assert Secret("") not in settings.tenants["acme"].webhook_secrets
+    with pytest.raises(SettingsError, match="webhook_secrets"):
+        read(tmp_path, f"webhook_secrets = {secrets}", **env)
 
 
 @pytest.mark.parametrize("auth", ["bearer", "both", "either"])
 def test_tokens_need_an_issuer(tmp_path: Path, auth: str) -> None:
     """A policy that looks at tokens needs an issuer or an introspection endpoint."""
     assert faults(tmp_path, **ENV | {"CPDFEED_WEBHOOK_AUTH": auth}) == (
-        "webhook_issuer (CPDFEED_WEBHOOK_ISSUER): "
-        "is required to verify tokens (or an introspection URL)",
+        (
+            "webhook_issuer (CPDFEED_WEBHOOK_ISSUER): "
+            "is required to verify tokens (or an introspection URL)"
+        ),
     )
 
 
@@ -375,8 +373,10 @@ def test_introspection_needs_a_client(tmp_path: Path) -> None:
         "CPDFEED_WEBHOOK_INTROSPECTION_URL": "https://idp.example/introspect",
     }
     assert faults(tmp_path, **env) == (
-        "webhook_introspection_client_id (CPDFEED_WEBHOOK_INTROSPECTION_CLIENT_ID): "
-        "is required for introspection",
+        (
+            "webhook_introspection_client_id (CPDFEED_WEBHOOK_INTROSPECTION_CLIENT_ID): "
+            "is required for introspection"
+        ),
     )
     client = {"CPDFEED_WEBHOOK_INTROSPECTION_CLIENT_ID": "us"}
     assert read(tmp_path, **env, **client).tenants["acme"].webhook_jwks_url == ""
@@ -386,8 +386,10 @@ def test_oauth_needs_a_secret(tmp_path: Path) -> None:
     """OAuth against the API takes the client's secret or the API's, and one is needed."""
     env = ENV | {"CPDFEED_API_AUTH": "oauth", "CPDFEED_API_SECRET": ""}
     assert faults(tmp_path, **env) == (
-        "client_secret (CPDFEED_CLIENT_SECRET): "
-        "is required for oauth against the API (or the API secret)",
+        (
+            "client_secret (CPDFEED_CLIENT_SECRET): "
+            "is required for oauth against the API (or the API secret)"
+        ),
     )
     assert read(tmp_path, **env, CPDFEED_CLIENT_SECRET="s").tenants["acme"].api_secret is None
 
@@ -541,8 +543,8 @@ def test_api_tokens_carry_their_scopes(tmp_path: Path) -> None:
     """A token is the SHA-256 of its text with its scopes; the digest's case does not count."""
     text = f"{DIGEST}:feed:read+feed:write, {DIGEST.upper()}:admin"
     first, second = acme(tmp_path, CPDFEED_API_TOKENS=text).api_tokens
-    assert (first.sha256, first.scopes) == (DIGEST, {"feed:read", "feed:write"})
-    assert (second.sha256, second.scopes) == (DIGEST, {"admin"})
+    assert (first.sha256, first.scopes) == (DIGEST, frozenset({"feed:read", "feed:write"}))
+    assert (second.sha256, second.scopes) == (DIGEST, frozenset({"admin"}))
 
 
 @pytest.mark.parametrize(
@@ -563,7 +565,7 @@ def test_api_tokens_carry_their_scopes(tmp_path: Path) -> None:
 )
 def test_other_tokens_are_refused(text: str) -> None:
     """What is not 64 hex digits and known scopes is refused, without being repeated."""
-    with pytest.raises(ValueError, match="sha256-hex|hexadecimal") as refused:
+    with pytest.raises(ValueError, match=r"sha256-hex|hexadecimal") as refused:
         parse_token(text)
     assert not text or text not in str(refused.value)
 

@@ -39,13 +39,13 @@ def test_unknown_audience_takes_the_collection() -> None:
 def test_partly_placed_audience_takes_the_collection() -> None:
     """An audience with one requirement of unknown place takes the collection, and no page."""
     made = plan([AUDIENCE], {A1: [R1, R2]}, {R1: 1})
-    assert (dict(made.pages), made.by_scan) == ({}, {AUDIENCE})
+    assert (dict(made.pages), made.by_scan) == ({}, frozenset({AUDIENCE}))
 
 
 def test_collection_is_scanned() -> None:
     """The collection is the collection, whatever is known."""
     made = plan([COLLECTION], {A1: [R1]}, {R1: 1})
-    assert (dict(made.pages), made.by_scan) == ({}, {COLLECTION})
+    assert (dict(made.pages), made.by_scan) == ({}, frozenset({COLLECTION}))
 
 
 def test_scopes_share_a_page() -> None:

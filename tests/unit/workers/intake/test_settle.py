@@ -22,10 +22,12 @@ def settled(
     served: bool = True,
     changed: bool = False,
     settle_s: Sequence[float] = (5, 60),
+    waiting: dict[str, Due] | None = None,
 ) -> Settled:
     """Settle what was claimed about one scope."""
+    scopes = {HINT} if served else set()
     return settle(
-        marks, sources, due or {}, {HINT} if served else set(), lambda _: changed, settle_s, NOW_MS
+        marks, sources, due or {}, waiting or {}, scopes, lambda _: changed, settle_s, NOW_MS
     )
 
 
@@ -44,6 +46,13 @@ def test_quiet_hint_is_read_again() -> None:
     """A hint that showed no change is due after the first delay, for its notifications."""
     expected = (NOW_MS + 5000, Due(Trigger.SETTLE, 0, NOTED, 2))
     assert settled(*hinted()) == ({TEXT: expected}, set())
+
+
+def test_repeated_hint_keeps_the_first_one_s_notifications() -> None:
+    """A hint while its scope still waits is due anew, for the notifications of both."""
+    waiting = {TEXT: Due(Trigger.SETTLE, 0, ("0-0",), 1)}
+    expected = (NOW_MS + 5000, Due(Trigger.SETTLE, 0, ("0-0", *NOTED), 3))
+    assert settled(*hinted(), waiting=waiting) == ({TEXT: expected}, set())
 
 
 def test_hint_that_showed_a_change_has_settled() -> None:

@@ -54,10 +54,9 @@ NO_PAGE = [
 def page(*changes: dict[str, Any]) -> bytes:
     """Give the seed's page, each row with changes; ``...`` takes a field out."""
     document = json.loads(SEED)
-    for row, change in zip(document["results"], changes, strict=False):
-        row |= change
-        for name in [name for name, value in row.items() if value is ...]:
-            del row[name]
+    for place, change in enumerate(changes):
+        row = document["results"][place] | change
+        document["results"][place] = {n: value for n, value in row.items() if value is not ...}
     return json.dumps(document).encode()
 
 
