@@ -182,10 +182,9 @@ def find_client(url: str | None, tenant: str | None) -> Client:
         settings = settings_table.load()
         port, data = settings.port, Path(settings.data)
     except SettingsError:  # the service may run elsewhere, with settings that we have not
-        port, data = (
-            int(os.environ.get("PORT") or 8000),
-            Path(os.environ.get("CPDFEED_DATA") or ".cpdfeed"),
-        )
+        given = os.environ.get("PORT", "")
+        port = int(given) if given.isdecimal() else 8000
+        data = Path(os.environ.get("CPDFEED_DATA") or ".cpdfeed")
     token = os.environ.get("CPDFEED_TOKEN") or _kept_token(data)
     if token is None:
         raise click.ClickException(

@@ -152,9 +152,9 @@ class Editor:
         return msgspec.json.decode(self._call("GET", "/history"), type=list[Version])
 
     def _draw(self) -> int:
-        """Give quarters of an hour that differ from the last."""
-        minutes = self._chance.randrange(60, 1500, 15)
-        return minutes + 15 if minutes == self._minutes else minutes
+        """Give whole hours, in minutes, that differ from the last."""
+        minutes = self._chance.randrange(60, 2400, 60)
+        return minutes + 60 if minutes == self._minutes else minutes
 
     def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> bytes:
         answer = self._http.request(method, path, json=body)

@@ -1,7 +1,7 @@
 """Ask the service to read the platform again: `cpdfeed refresh`."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Final, Literal
 
@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from workers.commands import rendering, tail
 from workers.commands.client import NEEDS, Client, calling
+from workers.contract.codec import Cursor
 
 _PATIENCE_S: Final = 120.0
 _POLL_S: Final = 0.2
@@ -68,18 +69,13 @@ def report(send: Callable[[], bytes], client: Client | None, *, as_json: bool) -
     Raises:
         click.ClickException: It was not covered in time.
     """
-    before = tail.find_end(client) if client else None
     receipt = _receipts.decode(send())
     if client is None:
         line = f"{receipt.status}  {receipt.notification}"
         click.echo(msgspec.json.encode(receipt) if as_json else line)
         return
     state = await_covered(client, receipt.notification)
-    changes = [
-        change
-        for change in (tail.read_all(client, before) if state.changes else [])
-        if rendering.decode(change).data.sequence in state.changes
-    ]
+    changes = read_changes(client, state.changes)
     if as_json:
         found = {**msgspec.to_builtins(receipt), "state": state.state, "changes": changes}
         click.echo(msgspec.json.encode(found))
@@ -89,6 +85,19 @@ def report(send: Callable[[], bytes], client: Client | None, *, as_json: bool) -
         tail.show(change, as_json=False)
     if not changes:
         click.echo("No change was found.")
+
+
+def read_changes(client: Client, sequences: Collection[int]) -> list[msgspec.Raw]:
+    """Give the changes of these sequences."""
+    end = tail.find_end(client) if sequences else None
+    if end is None:
+        return []
+    before = Cursor(Cursor.parse(end).epoch, min(sequences) - 1)
+    return [
+        change
+        for change in tail.read_all(client, str(before))
+        if rendering.decode(change).data.sequence in sequences
+    ]
 
 
 def await_covered(client: Client, id_: str, patience_s: float = _PATIENCE_S) -> State:

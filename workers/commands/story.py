@@ -46,7 +46,7 @@ _KINDS: Final = {
     "restore": Kind.RESTORED,
 }
 """The sandbox's operations that are to be published, and as what."""
-_LAYOUT: Final = "{:>3}  {:<29}  {:<21}  {:<15}  {:<33}  {}"
+_LAYOUT: Final = "{:>3}  {:<21}  {:<21}  {:<15}  {:<25}  {}"
 
 
 class Received(NamedTuple):

@@ -12,7 +12,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from workers import embedded
+from workers.commands import rendering
 from workers.commands.client import Client, Refused, ServiceAway, find_client
+from workers.commands.refresh import read_changes
 from workers.commands.tail import find_end, read_all
 
 
@@ -109,6 +111,26 @@ def test_all_changes_are_read_page_by_page(client: Client, service: Service) -> 
     ]
     assert len(read_all(client)) == 501
     assert service.asked[1].query_params["after"] == "e:500"
+
+
+def test_changes_are_read_by_their_sequences(client: Client, service: Service) -> None:
+    """What a notification led to is read from before the first of them, and nothing else given."""
+    events = [
+        {
+            "id": f"e:{number}",
+            "time": "2026-01-02T03:04:05Z",
+            "type": "cpd.requirement.updated",
+            "data": {"sequence": number, "kind": "updated"},
+        }
+        for number in (5, 6, 7)
+    ]
+    service.answers = [
+        JSONResponse({"changes_cursor": "e:9"}),
+        JSONResponse({"changes": events, "cursor": "e:7"}),
+    ]
+    found = [rendering.decode(change).id for change in read_changes(client, [5, 7])]
+    assert found == ["e:5", "e:7"]
+    assert service.asked[1].query_params["after"] == "e:4"
 
 
 def test_token_of_up_is_found_in_its_folder(
