@@ -91,7 +91,7 @@ def _start_process() -> Settings:
     """Read the settings and set up logging, uvicorn's included."""
     settings = configuration.load_or_exit()
     logs.configure(settings.log_format, settings.log_level)
-    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+    for name in ("uvicorn", "uvicorn.error"):
         server = logging.getLogger(name)
         server.handlers.clear()
         server.propagate = True

@@ -121,7 +121,7 @@ def server_threads() -> Iterator[list[threading.Thread]]:
     threads: list[threading.Thread] = []
     yield threads
     for thread in threads:
-        thread.join()
+        thread.join(5)  # a daemon: what still hangs then ends with the process
 
 
 @pytest.fixture
