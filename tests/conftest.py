@@ -3,6 +3,7 @@
 import os
 import random
 import shutil
+import signal
 import socket
 import threading
 import time
@@ -76,6 +77,15 @@ def _no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         if name.startswith("CPDFEED_") or name in {"REDIS_URL", "CELERY_BROKER_URL", "PORT"}:
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def _signals_as_before() -> Iterator[None]:
+    """Give every test the signal handlers that the one before it found."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(autouse=True)
