@@ -116,6 +116,7 @@ class _Round(Struct):
     claimed: Claim
     started_ms: int
     client: Client
+    causes: Causes
     commits: Commits
     read: Read
     served: set[Scope]
@@ -216,7 +217,7 @@ def _open(
         int(next(iter(tenant.settle_s), tenant.lag_s) * 1000),
     )
     read = Read(context.store, keys, claimed.head, causes, commits, platform, context.now_ms)
-    return _Round(context, tenant, keys, claimed, started_ms, client, commits, read, set())
+    return _Round(context, tenant, keys, claimed, started_ms, client, causes, commits, read, set())
 
 
 def _read_targets(round_: _Round, aims: Plan) -> bool:
@@ -271,7 +272,7 @@ def _finish(round_: _Round) -> None:
         again |= read.again
         commits.finish(
             Finish(
-                trigger=Causes(round_.claimed.sources).every().trigger,
+                trigger=round_.causes.every().trigger,
                 served=[mark for mark in round_.claimed.marks if mark.scope in round_.served],
                 scopes=sorted(str(scope) for scope in round_.served),
                 due_set=again,

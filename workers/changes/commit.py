@@ -128,13 +128,13 @@ class Commits:
         """Give the rows and the tombstones of these ids, with what is not written yet."""
         if not ids:
             return {}, {}
-        packed = [pack_id(id_) for id_ in ids]
-        pipe = self._store.pipeline(transaction=False)
-        pipe.hmget(self._keys.rows, packed)
-        pipe.hmget(self._keys.tombstones, packed)
-        if self._reset:  # a first load begins with nothing, whatever an earlier one left
-            found: list[list[bytes | None]] = [[None] * len(ids)] * 2
-        else:
+        # A first load begins with nothing, whatever an earlier one left.
+        found: list[list[bytes | None]] = [[None] * len(ids)] * 2
+        if not self._reset:
+            packed = [pack_id(id_) for id_ in ids]
+            pipe = self._store.pipeline(transaction=False)
+            pipe.hmget(self._keys.rows, packed)
+            pipe.hmget(self._keys.tombstones, packed)
             found = pipe.execute()
         rows = {
             id_: unpack_row(id_, value)
