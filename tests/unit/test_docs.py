@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 import pytest
 
-from workers.contract.keyspace import HEAD_FIELDS, KEYS
+from workers.contract.keyspace import BRAKE_FIELDS, HEAD_FIELDS, KEYS, STATS
 from workers.contract.settings import Secret, Settings, Tenant, describe, env_name, table
 
 ROOT: Final = Path(__file__).parent.parent.parent
@@ -73,15 +73,12 @@ def keys_page() -> str:
             for key in KEYS
         ),
         "",
-        "Some rows are not written yet: `quarantine`, `names`, `brake`, and those of subscriptions",
-        "(`subscriptions`, `cursors`, `sub:…`, `dead`, `audit`) are set aside for what is to come.",
-        "",
-        "## Fields of `head`",
-        "",
-        "| field | holds |",
-        "|---|---|",
-        *(f"| `{name}` | {holds} |" for name, holds in HEAD_FIELDS.items()),
+        "Those of subscriptions (`subscriptions`, `cursors`, `sub:…`, `dead`, `audit`) are not",
+        "written yet: they are set aside for what is to come.",
     ]
+    for key, fields in (("head", HEAD_FIELDS), ("brake", BRAKE_FIELDS), ("stats", STATS)):
+        lines += ["", f"## Fields of `{key}`", "", "| field | holds |", "|---|---|"]
+        lines += [f"| `{name}` | {holds} |" for name, holds in fields.items()]
     return "\n".join(lines) + "\n"
 
 

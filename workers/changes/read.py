@@ -215,7 +215,7 @@ class Read:
         self.stats["stale"] += len(difference.stale)
         self.stats["misfits"] += len(page.misfits)
         self._offer_controls([id_ for id_ in served if id_ in rows])
-        ids = list(dict.fromkeys([*served, *filter(None, page.misfits)]))
+        ids = list(dict.fromkeys([*served, *filter(None, (misfit.id for misfit in page.misfits))]))
         return ids, not (difference.stale or difference.sighted or page.misfits)
 
     def _take_testimony(self, testimony: Testimony) -> None:

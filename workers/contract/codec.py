@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple, Self
 
 import msgspec
 
-from workers.contract.model import Requirement, Row, Tombstone
+from workers.contract.model import Brake, Name, Requirement, Row, Strength, Tombstone
 
 GENESIS: Final = "0" * 64
 """The digest before the first change."""
@@ -42,6 +42,7 @@ class _PackedRow(msgspec.Struct, array_like=True):
 
 _rows = msgspec.msgpack.Decoder(_PackedRow)
 _tombstones = msgspec.msgpack.Decoder(Tombstone)
+_names = msgspec.msgpack.Decoder(Name)
 _id_lists = msgspec.msgpack.Decoder(list[bytes])
 _pack = msgspec.msgpack.Encoder().encode
 
@@ -86,6 +87,52 @@ def pack_ids(ids: Iterable[str]) -> bytes:
 def unpack_ids(packed: bytes | None) -> list[str]:
     """Give back the ids that ``pack_ids`` was given; none for a missing value."""
     return [] if packed is None else [unpack_id(id_) for id_ in _id_lists.decode(packed)]
+
+
+def pack_name(name: Name) -> bytes:
+    """Give what an audience is called in one value."""
+    return _pack(name)
+
+
+def unpack_name(packed: bytes) -> Name:
+    """Give back the name that ``pack_name`` was given."""
+    return _names.decode(packed)
+
+
+def brake_fields(brake: Brake) -> dict[str, str | int | bytes]:
+    """Give the fields under which a brake is stored; a released one is never written by us."""
+    return {
+        "strength": brake.strength,
+        "since_ms": brake.since_ms,
+        "scan_ms": brake.scan_ms,
+        "rows": brake.rows,
+        "suspects": len(brake.ids),
+        "ids": pack_set(brake.ids),
+    }
+
+
+def read_brake(fields: Mapping[bytes, bytes]) -> Brake | None:
+    """Give back the brake, None while nothing is held back."""
+    if b"strength" not in fields:
+        return None
+    return Brake(
+        Strength(fields[b"strength"].decode()),
+        int(fields[b"since_ms"]),
+        int(fields[b"scan_ms"]),
+        int(fields[b"rows"]),
+        unpack_set(fields[b"ids"]),
+        fields.get(b"released") == b"1",
+    )
+
+
+def pack_set(packed_ids: Iterable[bytes]) -> bytes:
+    """Give a set of packed ids in one value."""
+    return _pack(sorted(packed_ids))
+
+
+def unpack_set(packed: bytes) -> frozenset[bytes]:
+    """Give back the set that ``pack_set`` was given."""
+    return frozenset(_id_lists.decode(packed))
 
 
 # --- times ------------------------------------------------------------------------------------

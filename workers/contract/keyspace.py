@@ -77,7 +77,7 @@ KEYS: Final = (
         "commit, refresh",
         "/v1",
     ),
-    Key("quarantine", "hash", PERMANENT, "Rows that do not fit the schema", "commit", "/v1"),
+    Key("quarantine", "hash", PERMANENT, "Misfit rows: id or hash → JSON", "commit", "/v1"),
     Key("stats", "hash", PERMANENT, "Counters since the first start", "commit, accept", "metrics"),
     Key("lease", "string", "15 s", "Fencing token of the one who refreshes", "claim", "commit"),
     Key("wake", "string", "5 s", "A call was sent", "accept, sweep, claim", "accept, sweep"),
@@ -87,7 +87,22 @@ KEYS: Final = (
     Key("token", "string", "the token's", "Access token for the platform's API", "fetch", "fetch"),
     Key("token:lock", "string", "45 s", "One worker mints", "fetch", "fetch"),
     Key("names", "hash", PERMANENT, "Audience → name, reference, when asked", "refresh", "commit"),
-    Key("brake", "hash", PERMANENT, "Removals that are held back", "commit", "refresh, /v1"),
+    Key(
+        "brake",
+        "hash",
+        PERMANENT,
+        "Removals that are held back, fields below",
+        "commit, /v1",
+        "refresh, /v1",
+    ),
+    Key(
+        "unseen",
+        "hash",
+        PERMANENT,
+        "Rows a clean scan missed, where by-id reads are refused: scan_ms, ids",
+        "commit",
+        "refresh",
+    ),
     Key(
         "subscriptions",
         "hash",
@@ -151,6 +166,12 @@ HEAD_FIELDS: Final = {
     "per_page": "perPage the page index was built with",
     "total": "totalResults when last seen",
     "complete_ms": "Start of the last complete scan",
+    "clean_ms": "Start of the last complete scan that did not drift and left no suspect open",
+    "ascending": "1 when that list was ordered by createdAt: new rows come last",
+    "time_ms": "Time of the last change, never going back",
+    "oldest_ms": "No notification that is pending is older; absent when none is",
+    "server": "run_id of the server at the last refresh",
+    "remembered": "<epoch>:<sequence> that a web process saw, when the log had gone back",
     "scan_ms": "Start of the last scan",
     "round_ms": "Start of the last round",
     "spacing_ms": "Distance the next round keeps from it",
@@ -158,6 +179,37 @@ HEAD_FIELDS: Final = {
     "alarm_ms": "When the next delayed wake-up call arrives",
 }
 """The fields of ``head``; times are Unix milliseconds."""
+
+BRAKE_FIELDS: Final = {
+    "strength": "scan: a second scan lets go; operator: only a person",
+    "since_ms": "When removals were first held back",
+    "scan_ms": "Start of the scan whose suspects are held",
+    "rows": "Rows of the snapshot then",
+    "suspects": "How many of them were not shown",
+    "ids": "Which: packed ids",
+    "released": "1 once an operator let go",
+}
+"""The fields of ``brake``; there is none while nothing is held back."""
+
+STATS: Final = {
+    "accepted": "Notifications accepted",
+    "duplicate": "Notifications that repeated an earlier one",
+    "ignored": "Notifications that a rule ignored",
+    "reads": "Requests to the platform for pages, requirements and audiences",
+    "changes": "Changes published",
+    "unannounced": "Changes that no notification had announced",
+    "pages_unchanged": "Pages recognised by their digest, without decoding",
+    "scans": "Complete scans",
+    "drifted": "Scans during which the list moved",
+    "suspects": "Known rows that a read did not show",
+    "healed": "Suspects that were still there: the list had skipped them",
+    "witness_refused": "Suspects about whom the platform refused to answer",
+    "held": "Scans whose removals the brake held back",
+    "stale": "Rows served older than what was known",
+    "misfits": "Rows served that do not fit the schema",
+    "epochs": "Logs begun anew because Redis had lost some of the old one",
+}
+"""The fields of ``stats``, all of them counters."""
 
 
 class Keyspace:
@@ -184,6 +236,10 @@ class Keyspace:
         self.budget = self.prefix + "budget"
         self.token = self.prefix + "token"
         self.token_lock = self.prefix + "token:lock"
+        self.quarantine = self.prefix + "quarantine"
+        self.names = self.prefix + "names"
+        self.brake = self.prefix + "brake"
+        self.unseen = self.prefix + "unseen"
         self.committed = self.prefix + "committed"
 
     def dedupe(self, identity: str) -> str:

@@ -70,6 +70,7 @@ class EvidenceKind(StrEnum):
     PAGE = "page"
     NOT_FOUND = "not_found"
     FOUND = "found"
+    TWO_SCANS = "two_scans"
 
 
 class Evidence(Struct, frozen=True):
@@ -101,7 +102,10 @@ class Trigger(StrEnum):
 
 
 class Due(Struct, frozen=True, omit_defaults=True):
-    """Why a scope is read again later, and for which notifications; ``step`` counts settling."""
+    """Why a scope is read again later, and for which notifications; ``step`` counts settling.
+
+    With ``by_id`` the requirement is asked for by id: what page it is on would not tell.
+    """
 
     trigger: Trigger
     step: int = 0
@@ -109,6 +113,7 @@ class Due(Struct, frozen=True, omit_defaults=True):
     count: int = 0
     missing_ms: int | None = None
     """When the platform first said 404 for a requirement, with nothing to hold that against."""
+    by_id: bool = False
 
 
 class Source(Struct, frozen=True):
@@ -120,11 +125,32 @@ class Source(Struct, frozen=True):
     count: int = 0
 
 
+class Misfit(Struct, frozen=True):
+    """A served row that does not fit the schema: why, and its JSON text, cut where it is long.
+
+    ``id`` is empty where the row states none that could be one.
+    """
+
+    id: str
+    reason: str
+    row: str
+
+
+class Quarantined(Struct, frozen=True):
+    """A misfit as it is kept: on which page it was last served, since when, and when last."""
+
+    requirement_id: str | None
+    page: int
+    reason: str
+    row: str
+    since_ms: int
+    at_ms: int
+
+
 class Page(Struct, frozen=True):
     """One page of the list as it was served.
 
     ``rows`` is None when the body is the one whose digest was known: nothing was decoded.
-    ``misfits`` are the ids, where readable, of rows that do not fit the schema.
     """
 
     number: int
@@ -133,24 +159,56 @@ class Page(Struct, frozen=True):
     digest: bytes
     started_ms: int
     rows: tuple[Requirement, ...] | None
-    misfits: tuple[str, ...] = ()
+    misfits: tuple[Misfit, ...] = ()
 
 
-class Head(Struct, frozen=True):
+class Name(Struct, frozen=True, array_like=True):
+    """What an audience is called, and when the platform was asked; null when it did not tell."""
+
+    name: str | None
+    reference: str | None
+    asked_ms: int
+
+
+class Strength(StrEnum):
+    """What lets the brake go: a second scan that agrees, or nobody but an operator."""
+
+    SCAN = "scan"
+    OPERATOR = "operator"
+
+
+class Brake(Struct, frozen=True):
+    """Removals that are held back: since when, by which scan, out of how many rows.
+
+    ``ids`` are the packed ids of the suspects that ``scan_ms``'s scan did not show.
+    """
+
+    strength: Strength
+    since_ms: int
+    scan_ms: int
+    rows: int
+    ids: frozenset[bytes]
+    released: bool = False
+
+
+class Head(Struct, frozen=True, kw_only=True):
     """Where a tenant stands, as far as a refresh needs it; see ``keyspace.HEAD_FIELDS``."""
 
     epoch: str
     sequence: int
     digest: str
-    claimed: int
-    last_ms: int
-    baseline_ms: int | None
-    complete_ms: int | None
-    scan_ms: int
-    total: int | None
-    per_page: int
-    round_ms: int
-    spacing_ms: int
+    claimed: int = 0
+    last_ms: int = 0
+    baseline_ms: int | None = None
+    complete_ms: int | None = None
+    clean_ms: int | None = None
+    scan_ms: int = 0
+    total: int | None = None
+    per_page: int = 0
+    ascending: bool = False
+    round_ms: int = 0
+    spacing_ms: int = 0
+    time_ms: int = 0
 
 
 class Mark(Struct, frozen=True):

@@ -177,6 +177,16 @@ class Tenant(Struct, frozen=True, kw_only=True):
         about("How long after a notification that showed no change its scope is read again."),
     ] = (5, 60)
     reconcile_s: Annotated[PositiveSeconds, about("Every collection is scanned this often.")] = 900
+    two_scans: Annotated[
+        bool,
+        about(
+            "Where the platform refuses reads by id: remove what two complete scans, the lag "
+            "horizon apart, did not show. Otherwise nothing is removed there."
+        ),
+    ] = False
+    names_s: Annotated[
+        PositiveSeconds, about("How long the name of an audience is taken as known.")
+    ] = 86400
 
     @property
     def rules(self) -> tuple[Rule, ...]:
@@ -201,6 +211,8 @@ class Settings(Struct, frozen=True, kw_only=True):
         100_000
     )
     inbox_days: Annotated[float, about("How long notifications can be looked up.", gt=0)] = 30
+    log_max: Annotated[int, about("Changes a tenant's log keeps at most.", ge=1)] = 1_000_000
+    log_days: Annotated[float, about("How long changes are kept.", gt=0)] = 400
     sweep_s: Annotated[PositiveSeconds, about("How often lost wake-up calls are repaired.")] = 5
     api_issuer: Annotated[str, about("`iss` of JWTs that callers of `/v1` may present.")] = ""
     api_jwks_url: Annotated[Url, about("Keys of that issuer.")] = ""

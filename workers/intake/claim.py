@@ -123,11 +123,14 @@ def _head(fields: Mapping[str, str]) -> Head:
         last_ms=number("last_ms"),
         baseline_ms=number("baseline_ms") or None,
         complete_ms=number("complete_ms") or None,
+        clean_ms=number("clean_ms") or None,
         scan_ms=number("scan_ms"),
         total=number("total") if "total" in fields else None,
         per_page=number("per_page"),
+        ascending=fields.get("ascending") == "1",
         round_ms=number("round_ms"),
         spacing_ms=number("spacing_ms"),
+        time_ms=number("time_ms"),
     )
 
 

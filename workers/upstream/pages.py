@@ -12,11 +12,13 @@ from msgspec import Meta, Struct
 
 from workers.contract.codec import to_us
 from workers.contract.errors import UpstreamUnavailable
-from workers.contract.model import Page, Requirement
+from workers.contract.model import Misfit, Page, Requirement
 from workers.contract.scope import is_id
 
 DECODER_VERSION: Final = b"1"
 """Goes into every body digest: a page that another decoder took in is decoded again."""
+
+_LONGEST_MISFIT_BYTES: Final = 4096
 
 _Time = Annotated[datetime, Meta(tz=True)]
 _Count = Annotated[int, Meta(ge=0)]
@@ -77,7 +79,7 @@ def decode_page(body: bytes, started_ms: int, known_digest: bytes | None = None)
         UpstreamUnavailable: This is no page of the list.
     """
     digest = body_digest(body)
-    misfits: tuple[str, ...] = ()
+    misfits: tuple[Misfit, ...] = ()
     rows: list[Requirement] | None = None
     try:
         if digest == known_digest:
@@ -141,14 +143,15 @@ def _requirement(row: _Row) -> Requirement:
     )
 
 
-def _one_by_one(body: bytes) -> tuple[list[Requirement], tuple[str, ...]]:
-    """Decode the rows that fit; name the others, by their id where they have one."""
+def _one_by_one(body: bytes) -> tuple[list[Requirement], tuple[Misfit, ...]]:
+    """Decode the rows that fit; say of the others why they do not."""
     rows, misfits = [], []
     for raw in _raw_lists.decode(body).results:
         try:
             rows.append(_requirement(_rows.decode(raw)))
-        except (ValueError, RecursionError):
-            misfits.append(_stated_id(raw))
+        except (ValueError, RecursionError) as error:
+            text = bytes(raw)[:_LONGEST_MISFIT_BYTES].decode("utf-8", "replace")
+            misfits.append(Misfit(_stated_id(raw), str(error), text))
     return rows, tuple(misfits)
 
 

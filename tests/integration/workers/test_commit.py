@@ -32,7 +32,9 @@ from workers.intake.claim import Claim, claim
 from workers.intake.lease import Lease, acquire
 
 EVIDENCE = Evidence(EvidenceKind.PAGE, 5000, 1)
-EMPTY = Head("e1", 0, GENESIS, 0, 0, 1, 1, 0, None, 1000, 0, 0)
+EMPTY = Head(
+    epoch="e1", sequence=0, digest=GENESIS, baseline_ms=1, complete_ms=1, clean_ms=1, per_page=1000
+)
 """A tenant whose baseline was an empty list, before its first change."""
 
 

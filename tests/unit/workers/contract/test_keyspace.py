@@ -29,6 +29,10 @@ def test_key_strings_are_pinned() -> None:
         "budget": "cpdfeed:{acme}:budget",
         "token": "cpdfeed:{acme}:token",
         "token_lock": "cpdfeed:{acme}:token:lock",
+        "quarantine": "cpdfeed:{acme}:quarantine",
+        "names": "cpdfeed:{acme}:names",
+        "brake": "cpdfeed:{acme}:brake",
+        "unseen": "cpdfeed:{acme}:unseen",
         "committed": "cpdfeed:{acme}:committed",
     }
 
