@@ -69,6 +69,9 @@ for i = 6, #KEYS do
   answer[#answer + 1] = id
 end
 
+if counted.accepted > 0 and tonumber(known[3] or 0) == 0 then
+  redis.call('HSET', head, 'oldest_ms', ms)
+end
 if counted.accepted + counted.ignored > 0 then
   redis.call('HSET', head, 'accept', string.format('%.0f', accept), 'last_ms', ms,
     'pending', string.format('%.0f', pending))

@@ -7,32 +7,36 @@ returned.
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Final
 
 import redis
-from msgspec import Struct
+from msgspec import Struct, field
 
+from workers.changes.agenda import Agenda
 from workers.changes.commit import Commits, Finish
-from workers.changes.event import Causes
+from workers.changes.event import Causes, Telling
 from workers.changes.read import Platform, Read
 from workers.changes.scan import Seen
+from workers.changes.suspects import Inquiry
 from workers.contract import calls
 from workers.contract.calls import Call
-from workers.contract.codec import pack_id, unpack_ids, unpack_row
+from workers.contract.codec import Cursor, accepted_ms, pack_id, unpack_ids, unpack_row
 from workers.contract.errors import UpstreamError, UpstreamThrottled
 from workers.contract.keyspace import Keyspace
 from workers.contract.logs import get_logger
-from workers.contract.model import SETTLED, Due, Head, Trigger
-from workers.contract.scope import COLLECTION, Scope, ScopeKind
+from workers.contract.model import Due, Head, Trigger
+from workers.contract.scope import Scope, ScopeKind
 from workers.contract.settings import Settings, Tenant
 from workers.intake.claim import RECONCILE, Claim, claim, due_reasons, overdue
+from workers.intake.continuity import Place, loss, run_id
 from workers.intake.lease import Lease, acquire, kept
 from workers.intake.plan import Plan, plan
 from workers.intake.retention import forget
 from workers.intake.settle import settle
 from workers.upstream.budget import Budget
 from workers.upstream.client import Client, Connections
+from workers.upstream.names import Names
 from workers.upstream.tokens import Tokens
 
 MOST_ROUNDS: Final = 10
@@ -53,6 +57,8 @@ class Context(Struct):
     new_id: Callable[[], str]
     chance: random.Random
     stopping: threading.Event
+    remembered: dict[str, Place] = field(default_factory=dict)
+    """Where this process saw each tenant's log stand last: Redis may come back older."""
 
 
 def sweep(context: Context) -> list[Call]:
@@ -101,10 +107,55 @@ def _rounds(context: Context, tenant: Tenant, keys: Keyspace, lease: Lease) -> i
         claimed = claim(context.store, keys, lease.token, context.now_ms())
         if not isinstance(claimed, Claim):
             break
+        if _begin_epoch(context, tenant, keys, lease, claimed):
+            continue
         left_ms = _round(context, tenant, keys, lease, claimed)
         if left_ms:
             return left_ms
     return 0
+
+
+def _begin_epoch(
+    context: Context, tenant: Tenant, keys: Keyspace, lease: Lease, claimed: Claim
+) -> bool:
+    """Go on under a new name when Redis has lost some of the log; tell whether it had to be.
+
+    The rows there are stay, a baseline tells of them, and a scan finds what they have missed.
+    """
+    head, server = claimed.head, run_id(context.store)
+    lost = loss(context.store, keys, head, context.remembered.get(tenant.slug), server)
+    if lost is None:
+        if server is not None and server != head.server:
+            context.store.hset(keys.head, "server", server)
+        return False
+    now_ms = context.now_ms()
+    commits = Commits(
+        context.store,
+        keys,
+        lease.token,
+        head,
+        Telling(Causes(()), lambda _: {}),
+        started_ms=now_ms,
+        now_ms=context.now_ms,
+        new_id=context.new_id,
+    )
+    commits.begin_epoch(context.new_id())
+    commits.finish(
+        Finish(
+            trigger=Trigger.RECONCILE,
+            due_set={RECONCILE: (now_ms, Due(Trigger.RECONCILE))},
+            head={"server": server or ""},
+            stats={"epochs": 1},
+        )
+    )
+    _remember(context, tenant, commits)
+    log.error("epoch.begun", tenant=tenant.slug, why=lost, sequence=commits.sequence)
+    return True
+
+
+def _remember(context: Context, tenant: Tenant, commits: Commits) -> None:
+    place = Place(Cursor(commits.epoch, commits.sequence), commits.digest)
+    context.remembered[tenant.slug] = place
 
 
 class _Round(Struct):
@@ -118,6 +169,7 @@ class _Round(Struct):
     client: Client
     causes: Causes
     commits: Commits
+    agenda: Agenda
     read: Read
     served: set[Scope]
     """Scopes that were read anew."""
@@ -130,12 +182,17 @@ class _Round(Struct):
 def _round(context: Context, tenant: Tenant, keys: Keyspace, lease: Lease, claimed: Claim) -> int:
     """Read what was claimed, and commit it as one read; give when what is left can be served."""
     head, started_ms = claimed.head, context.now_ms()
+    asked = {
+        Scope.parse(member).id
+        for member, why in claimed.due.items()
+        if why.by_id and head.baseline_ms is not None
+    }
     aims = _plan(context.store, keys, claimed)
     # One page is the whole collection: to read it is to scan it.
     whole = head.baseline_ms is None or head.per_page != tenant.per_page or _is_one_page(head)
     scan_ms = 0 if whole else head.scan_ms + int(tenant.scan_min_s * 1000)
     may_scan = started_ms >= scan_ms
-    if not (aims.pages or may_scan):
+    if not (aims.pages or asked or may_scan):
         least_ms = int(tenant.refresh_min_s * 1000)
         context.store.hset(keys.head, "not_before_ms", started_ms + least_ms)
         return scan_ms
@@ -147,9 +204,9 @@ def _round(context: Context, tenant: Tenant, keys: Keyspace, lease: Lease, claim
     if may_scan and (whole or moved or aims.by_scan):
         _scan(round_)
     elif moved:
-        round_.read.again[str(COLLECTION)] = (scan_ms, Due(Trigger.SETTLE, SETTLED))
+        round_.agenda.scan(scan_ms)
     if head.baseline_ms is not None:
-        round_.read.confirm()
+        _ask(round_, asked)
     _finish(round_)
     return 0 if may_scan else scan_ms
 
@@ -159,7 +216,13 @@ def _plan(store: redis.Redis, keys: Keyspace, claimed: Claim) -> Plan:
 
     Keys: audiences, rows.
     """
-    scopes = {source.scope for source in claimed.sources}
+    by_id = {member for member, why in claimed.due.items() if why.by_id}
+    marked = {mark.scope for mark in claimed.marks}
+    scopes = {
+        source.scope
+        for source in claimed.sources
+        if source.scope in marked or str(source.scope) not in by_id
+    }
     audiences = [scope.id for scope in scopes if scope.kind is ScopeKind.AUDIENCE]
     ids = [scope.id for scope in scopes if scope.kind is ScopeKind.REQUIREMENT]
     members: dict[str, list[str]] = {}
@@ -197,27 +260,35 @@ def _open(
         context.now_ms,
     )
     causes = Causes(claimed.sources)
+    agenda = Agenda(causes)
+    names = Names(context.store, keys, client, context.now_ms, tenant.names_s)
     commits = Commits(
         context.store,
         keys,
         lease.token,
         claimed.head,
-        causes,
+        Telling(causes, names.of),
         started_ms=started_ms,
         now_ms=context.now_ms,
         new_id=context.new_id,
     )
-    platform = Platform(
-        client.read_pages,
+    inquiry = Inquiry(
         client.read_many,
         lambda members: due_reasons(context.store, keys, members),
+        int(tenant.lag_s * 1000),
+        tenant.remove_unseen,
+    )
+    platform = Platform(
+        client.read_pages,
+        inquiry,
         frozenset(claimed.due),
         tenant.per_page,
-        int(tenant.lag_s * 1000),
         int(next(iter(tenant.settle_s), tenant.lag_s) * 1000),
     )
-    read = Read(context.store, keys, claimed.head, causes, commits, platform, context.now_ms)
-    return _Round(context, tenant, keys, claimed, started_ms, client, causes, commits, read, set())
+    read = Read(context.store, keys, claimed.head, commits, agenda, platform, context.now_ms)
+    return _Round(
+        context, tenant, keys, claimed, started_ms, client, causes, commits, agenda, read, set()
+    )
 
 
 def _read_targets(round_: _Round, aims: Plan) -> bool:
@@ -228,24 +299,32 @@ def _read_targets(round_: _Round, aims: Plan) -> bool:
     return targeted.moved
 
 
+def _ask(round_: _Round, ids: Collection[str]) -> None:
+    """Ask by id for what is due to be, unless a scan has just shown it, and for sightings."""
+    seen, suspects = round_.seen, round_.read.suspects
+    shown = seen.ids if seen is not None and seen.complete else set()
+    suspects.ask([id_ for id_ in ids if pack_id(id_) not in shown])
+    suspects.confirm()
+    marked = {mark.scope for mark in round_.claimed.marks}
+    round_.served |= {Scope(ScopeKind.REQUIREMENT, id_) for id_ in ids} - marked
+
+
 def _scan(round_: _Round) -> None:
     """Read the whole collection; the first time, take it as the baseline."""
     round_.context.store.hset(round_.keys.head, "scan_ms", round_.started_ms)
-    seen = round_.read.scan()
+    seen = round_.read.scan(round_.started_ms)
     round_.seen, round_.error = seen, seen.error or round_.error
     if not seen.complete:
         return
     round_.served = {source.scope for source in round_.claimed.sources}
     if round_.claimed.head.baseline_ms is None:
         round_.commits.baseline()
-    else:
-        round_.read.question(round_.commits.unseen(seen.ids))
 
 
 def _finish(round_: _Round) -> None:
     """Make the read's last commit: what it served, what is due later, where the tenant stands."""
     head, commits, read, seen = round_.claimed.head, round_.commits, round_.read, round_.seen
-    now_ms = round_.context.now_ms()
+    agenda, now_ms = round_.agenda, round_.context.now_ms()
     scanned = seen is not None and seen.complete
     if scanned or head.baseline_ms is not None:
         again, settled = settle(
@@ -258,34 +337,50 @@ def _finish(round_: _Round) -> None:
             round_.tenant.settle_s,
             now_ms,
         )
-        fields: dict[str, int] = {}
-        if seen is not None and scanned:
-            again[RECONCILE] = (
-                now_ms + int(round_.tenant.reconcile_s * 1000),
-                Due(Trigger.RECONCILE),
-            )
-            fields = {
-                "complete_ms": round_.started_ms,
-                "total": seen.total,
-                "per_page": round_.tenant.per_page,
-            }
-        again |= read.again
+        agenda.add(again)
+        if scanned:
+            period_ms = int(round_.tenant.reconcile_s * 1000)
+            agenda.again[RECONCILE] = (now_ms + period_ms, Due(Trigger.RECONCILE))
+        left = [mark for mark in round_.claimed.marks if mark.scope not in round_.served]
         commits.finish(
             Finish(
                 trigger=round_.causes.every().trigger,
                 served=[mark for mark in round_.claimed.marks if mark.scope in round_.served],
                 scopes=sorted(str(scope) for scope in round_.served),
-                due_set=again,
-                due_del=sorted((settled | read.resolved) - set(again)),
-                head=fields,
-                stats={"reads": round_.client.reads, **read.stats},
+                due_set=agenda.again,
+                due_del=sorted((settled | agenda.resolved) - set(agenda.again)),
+                head=_standing(round_) if scanned else {},
+                stats={"reads": round_.client.reads, **agenda.stats},
+                oldest_ms=min(
+                    (accepted_ms(mark.first_id) for mark in left), default=round_.started_ms
+                ),
+                quarantined=read.quarantine.kept,
+                freed=read.quarantine.freed,
+                suspended=read.suspects.suspended,
                 last_page=seen.pages if seen is not None and scanned else None,
             )
         )
+        _remember(round_.context, round_.tenant, commits)
     if scanned:
         days = round_.context.settings.inbox_days
         forget(round_.context.store, round_.keys, now_ms - int(days * 86_400_000))
     _report(round_)
+
+
+def _standing(round_: _Round) -> dict[str, int | str]:
+    """Give the fields of the head that a complete scan sets."""
+    seen = round_.seen
+    if seen is None:
+        return {}
+    fields: dict[str, int | str] = {
+        "complete_ms": round_.started_ms,
+        "total": seen.total,
+        "per_page": round_.tenant.per_page,
+        "ascending": int(seen.ascending),
+    }
+    if not (seen.drifted or round_.read.suspects.open):
+        fields["clean_ms"] = round_.started_ms
+    return fields
 
 
 def _is_one_page(head: Head) -> bool:

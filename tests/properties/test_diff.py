@@ -35,7 +35,7 @@ def stored(snapshot: Mapping[str, Requirement]) -> dict[str, Row]:
 
 def compare(a: Mapping[str, Row], served: list[Requirement], page: int = 1) -> Difference:
     """Compare a page with a snapshot that has a baseline."""
-    return diff(served, a, {}, page=page, at_ms=AT_MS, baseline_ms=0)
+    return diff(served, a, {}, page=page, at_ms=AT_MS, seen_ms=AT_MS, baseline_ms=0)
 
 
 def applied(a: Mapping[str, Row], difference: Difference) -> dict[str, Row]:

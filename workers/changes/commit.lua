@@ -1,14 +1,15 @@
 -- Commit a part of a read: rows, their indexes, their changes; with the last part, coverage.
--- KEYS: lease, head, rows, pages, audiences, tombstones, changes, history, marks, due, due:why,
---       reads, stats, inbox's channel `committed`
--- ARGV: 1 control as JSON: token, base, id, tenant, and how many items each section has;
+-- KEYS: lease, head, rows, pages, audiences, tombstones, quarantine, brake, unseen, changes,
+--       history, marks, due, due:why, reads, stats, the channel `committed`
+-- ARGV: 1 control as JSON: token, base, id, tenant, whether the brake was looked at (`suspended`),
+--       a time nothing that stays pending is older than, and how many items each section has;
 --       then the items of all sections, in the order they are taken below
 -- Returns {'done', sequence}, {'repeated'} when this very commit went through before,
 --         {'conflict', 'lease'} or {'conflict', 'base'}; in the last three nothing is written.
 -- Closes the races of a holder that lost its lease (the token), of a second writer (the base
 -- sequence) and of an answer that was lost on its way (the commit's id).
-local lease, head, rows, pages, audiences, tombstones, changes, history, marks, due, why, reads,
-  stats, channel = unpack(KEYS)
+local lease, head, rows, pages, audiences, tombstones, quarantine, brake, unseen, changes, history,
+  marks, due, why, reads, stats, channel = unpack(KEYS)
 local control = cjson.decode(ARGV[1])
 local state = redis.call('HMGET', head, 'commit', 'sequence')
 if state[1] == control.id then
@@ -48,6 +49,18 @@ in_pieces('HDEL', pages, count.pages_del)
 in_pieces('HSET', pages, count.pages_set)
 in_pieces('HSET', tombstones, count.tombstones_set)
 in_pieces('HDEL', tombstones, count.tombstones_del)
+in_pieces('HSET', quarantine, count.quarantine_set)
+in_pieces('HDEL', quarantine, count.quarantine_del)
+local released
+if control.suspended then
+  released = not control.was_released and redis.call('HGET', brake, 'released')
+  redis.call('DEL', brake, unseen)
+end
+in_pieces('HSET', brake, count.brake)
+if released and count.brake > 0 then
+  redis.call('HSET', brake, 'released', released)  -- let go while this read was under way
+end
+in_pieces('HSET', unseen, count.unseen)
 for _ = 1, count.changes do
   sequence = sequence + 1
   redis.call('XADD', changes, string.format('%d-0', sequence), 'event', take(), 'type', take(),
@@ -70,6 +83,13 @@ for _ = 1, count.served do
         tonumber(total) - claimed_count, tonumber(manual) - claimed_manual))
       redis.call('HINCRBY', head, 'pending', -claimed_count)
     end
+  end
+end
+if count.served > 0 then
+  if redis.call('EXISTS', marks) == 0 then
+    redis.call('HDEL', head, 'oldest_ms')
+  else
+    redis.call('HSET', head, 'oldest_ms', string.format('%.0f', control.oldest_ms))
   end
 end
 for _ = 1, count.due_set do

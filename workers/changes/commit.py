@@ -13,7 +13,7 @@ import redis
 from msgspec import Struct
 
 from workers.changes.diff import Difference, Write
-from workers.changes.event import Causes, Observed, Place, baseline_event, change_event
+from workers.changes.event import Observed, Place, Telling, baseline_event, change_event
 from workers.contract.codec import (
     RowsDigest,
     pack_id,
@@ -34,6 +34,7 @@ from workers.contract.model import (
     Kind,
     Mark,
     Page,
+    Quarantined,
     Row,
     Tombstone,
 )
@@ -53,6 +54,10 @@ _SECTIONS: Final = {
     "pages_set": 1,
     "tombstones_set": 1,
     "tombstones_del": 1,
+    "quarantine_set": 1,
+    "quarantine_del": 1,
+    "brake": 1,
+    "unseen": 1,
     "changes": 4,
     "history": 2,
     "served": 3,
@@ -67,16 +72,31 @@ _SECTIONS: Final = {
 _COMMIT: Final = (files("workers.changes") / "commit.lua").read_text()
 
 
-class Finish(Struct, frozen=True):
+class Suspended(Struct, frozen=True):
+    """What is not removed yet: the fields of ``brake`` and ``unseen``, none where nothing is."""
+
+    brake: Mapping[str, str | int | bytes]
+    unseen: Mapping[str, int | bytes]
+    was_released: bool = False
+    """Whether an operator had let the brake go when it was looked at."""
+
+
+class Finish(Struct, frozen=True, kw_only=True):
     """What the last commit of a read adds: what it served, and what is to come."""
 
     trigger: str
-    served: Sequence[Mark]
-    scopes: Sequence[str]
-    due_set: Mapping[str, tuple[int, Due]]
-    due_del: Sequence[str]
-    head: Mapping[str, int]
-    stats: Mapping[str, int]
+    served: Sequence[Mark] = ()
+    scopes: Sequence[str] = ()
+    due_set: Mapping[str, tuple[int, Due]] = {}
+    due_del: Sequence[str] = ()
+    head: Mapping[str, int | str] = {}
+    stats: Mapping[str, int] = {}
+    oldest_ms: int = 0
+    """Nothing that stays pending, or has become it meanwhile, is older."""
+    quarantined: Mapping[str, Quarantined] = {}
+    freed: Sequence[str] = ()
+    suspended: Suspended | None = None
+    """What is held back from now on, if this read looked at that."""
     last_page: int | None = None
     """Where the collection ends, when all of it was read: pages beyond it are forgotten."""
 
@@ -88,9 +108,9 @@ class Commits:
         self,
         store: redis.Redis,
         keys: Keyspace,
-        token: int,
+        token: str,
         head: Head,
-        causes: Causes,
+        telling: Telling,
         *,
         started_ms: int,
         now_ms: Callable[[], int],
@@ -101,19 +121,21 @@ class Commits:
         self.unannounced = 0
         """How many of these no notification had asked for."""
         self.sequence = head.sequence
+        self.epoch = head.epoch or new_id()
+        self.digest = head.digest
         self._store = store
         self._keys = keys
         self._token = token
         self._head = head
-        self._causes = causes
+        self._causes = telling.causes
+        self._names = telling.names
         self._started_ms = started_ms
         self._now_ms = now_ms
         self._id = new_id()
-        self._epoch = head.epoch or new_id()
         self._first_load = head.baseline_ms is None
         self._reset = self._first_load
         self._commits = 0
-        self._digest = head.digest
+        self._time_ms = head.time_ms
         self._baseline: tuple[int, str] | None = None
         self._rows: dict[str, Write] = {}
         self._removed: dict[str, Row] = {}
@@ -155,11 +177,11 @@ class Commits:
             return self._pages[number][0]
         return unpack_ids(self._field(self._keys.pages, str(number)))
 
-    def unseen(self, seen: set[bytes]) -> list[str]:
-        """Give the ids of the snapshot that are not among these."""
+    def known(self) -> set[bytes]:
+        """Give the packed ids of the snapshot, with what was gathered so far."""
         self.flush()
-        known: Iterable[bytes] = self._store.hkeys(self._keys.rows)  # type: ignore[assignment]
-        return [unpack_id(id_) for id_ in known if id_ not in seen]
+        known: Any = self._store.hkeys(self._keys.rows)
+        return set(known)
 
     # --- gathering --------------------------------------------------------------------------
 
@@ -208,7 +230,7 @@ class Commits:
     def baseline(self) -> int:
         """Make the first complete scan visible with its one change; give the number of rows."""
         self.flush()
-        digest, ids = RowsDigest(), sorted(self.unseen(set()))
+        digest, ids = RowsDigest(), sorted(map(unpack_id, self.known()))
         for start in range(0, len(ids), _CHUNK):
             chunk = ids[start : start + _CHUNK]
             rows, _ = self.lookup(chunk)
@@ -216,6 +238,11 @@ class Commits:
                 digest.add(rows[id_].requirement)
         self._baseline = (len(ids), digest.hexdigest())
         return len(ids)
+
+    def begin_epoch(self, epoch: str) -> None:
+        """Go on under a new name with the rows there are, which a baseline tells of anew."""
+        self.epoch = epoch
+        self.baseline()
 
     def finish(self, finish: Finish) -> int:
         """Make the last commit of the read; give the sequence the log then stands at.
@@ -252,24 +279,31 @@ class Commits:
             **self._audiences(rows, removed.values()),
             **self._page_index(finish),
             **self._tombstones(changes, base),
+            **_kept_apart(finish),
             "changes": self._events(changes, finish),
             "history": _flat(
                 (pack_id(change.id), (base + 1 + place).to_bytes(8, "big"))
                 for place, change in enumerate(changes)
             ),
         }
-        head = {"epoch": self._epoch, "digest": self._digest} if self.sequence > base else {}
+        head: dict[str, Any] = {}
+        if self.sequence > base:
+            head = {"epoch": self.epoch, "digest": self.digest, "time_ms": self._time_ms}
         sections |= self._last(head, finish)
-        self._run(base, sections)
+        self._run(base, sections, finish)
         self.changes += changes
 
-    def _run(self, base: int, sections: Mapping[str, list[Any]]) -> None:
+    def _run(self, base: int, sections: Mapping[str, list[Any]], finish: Finish | None) -> None:
+        suspended = None if finish is None else finish.suspended
         control = {
-            "token": str(self._token),
+            "token": self._token,
             "base": base,
             "id": f"{self._id}:{self._commits}",
             "tenant": self._keys.tenant,
             "reset": self._reset,
+            "suspended": suspended is not None,
+            "was_released": suspended is not None and suspended.was_released,
+            "oldest_ms": 0 if finish is None else finish.oldest_ms,
             "claimed": self._head.claimed,
             "next_first": f"{self._head.last_ms}-{self._head.claimed + 1}",
             "count": {name: len(sections[name]) // size for name, size in _SECTIONS.items()},
@@ -283,6 +317,9 @@ class Commits:
                 keys.pages,
                 keys.audiences,
                 keys.tombstones,
+                keys.quarantine,
+                keys.brake,
+                keys.unseen,
                 keys.changes,
                 keys.history,
                 keys.marks,
@@ -302,34 +339,37 @@ class Commits:
         self._reset = False
         self._commits += 1
 
-    def _events(self, changes: Iterable[Change], finish: Finish | None) -> list[Any]:
+    def _events(self, changes: Sequence[Change], finish: Finish | None) -> list[Any]:
         flat: list[Any] = []
+        if not changes and self._baseline is None:
+            return flat
+        names = self._names({change.audience_id for change in changes}) if changes else {}
+        self._time_ms = max(self._now_ms(), self._time_ms)
         for change in changes:
-            observed = Observed(self._head.complete_ms, change.evidence.at_ms)
+            observed = Observed(self._head.clean_ms, change.evidence.at_ms)
             cause = self._causes.of(change.id, change.before, change.after)
             self.unannounced += cause.notification_count == 0
-            event, self._digest = change_event(
-                self._place(), change, cause, observed, self._now_ms()
+            name = names.get(change.audience_id)
+            event, self.digest = change_event(
+                self._place(), change, name, cause, observed, self._time_ms
             )
-            about = change.after or change.before
-            audience = "" if about is None else about.audience_id
-            flat += [event, f"cpd.requirement.{change.kind}", change.id, audience]
+            flat += [event, f"cpd.requirement.{change.kind}", change.id, change.audience_id]
         if finish is not None and self._baseline is not None:
             count, rows_digest = self._baseline
-            event, self._digest = baseline_event(
+            event, self.digest = baseline_event(
                 self._place(),
                 count,
                 rows_digest,
                 self._causes.of(""),
                 Observed(None, self._started_ms),
-                self._now_ms(),
+                self._time_ms,
             )
             flat += [event, "cpd.requirements.baseline", "", ""]
         return flat
 
     def _place(self) -> Place:
         self.sequence += 1
-        return Place(self._keys.tenant, self._epoch, self.sequence, self._digest)
+        return Place(self._keys.tenant, self.epoch, self.sequence, self.digest)
 
     def _audiences(self, rows: Iterable[Write], removed: Iterable[Row]) -> dict[str, list[Any]]:
         """Give the entries of the audience index that these rows change."""
@@ -431,6 +471,19 @@ class Commits:
     def _field(self, key: str, field: str) -> bytes | None:
         value: Any = self._store.hget(key, field)
         return None if value is None else bytes(value)
+
+
+def _kept_apart(finish: Finish | None) -> dict[str, list[Any]]:
+    """Give what the last commit writes of rows that do not fit, and of what is held back."""
+    suspended = None if finish is None else finish.suspended
+    return {
+        "quarantine_set": []
+        if finish is None
+        else _flat((name, msgspec.json.encode(row)) for name, row in finish.quarantined.items()),
+        "quarantine_del": [] if finish is None else list(finish.freed),
+        "brake": [] if suspended is None else _flat(suspended.brake.items()),
+        "unseen": [] if suspended is None else _flat(suspended.unseen.items()),
+    }
 
 
 def digest_field(page: int) -> str:

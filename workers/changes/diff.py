@@ -38,6 +38,7 @@ def diff(
     *,
     page: int,
     at_ms: int,
+    seen_ms: int,
     baseline_ms: int | None,
 ) -> Difference:
     """Give the writes and changes that make the snapshot agree with a page.
@@ -48,6 +49,7 @@ def diff(
         tombstones: Those of these ids that were removed.
         page: The page's number.
         at_ms: When its read started.
+        seen_ms: The time, after it: what a later read does not know cannot be newer than that.
         baseline_ms: When the baseline was observed; None while it is being taken, when nothing
             is a change yet.
     """
@@ -64,7 +66,7 @@ def diff(
         if old is not None and seen.version_us < old.requirement.version_us:
             stale.append(seen.id)
             continue
-        row = Row(seen, page, at_ms if old is None else old.first_seen_ms)
+        row = Row(seen, page, seen_ms if old is None else old.first_seen_ms)
         if row != old:
             writes.append(Write(row, old))
         if baseline_ms is None:

@@ -3,14 +3,14 @@
 Form: CloudEvents 1.0, JSON event format. The same object goes out on every channel.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
 
-from workers.contract.codec import Cursor, chain_digest, ms_text, served_row
-from workers.contract.model import NAMED, Change, Kind, Requirement, Source, Trigger
+from workers.contract.codec import Cursor, chain_digest, id_parts, ms_text, served_row
+from workers.contract.model import NAMED, Change, Kind, Name, Requirement, Source, Trigger
 from workers.contract.scope import COLLECTION, Scope, ScopeKind
 
 _ORDER: Final = [Trigger.NOTIFICATION, Trigger.MANUAL, Trigger.SETTLE, Trigger.RECONCILE]
@@ -71,24 +71,40 @@ class Causes:
         trigger = min(
             (source.trigger for source in given), key=_ORDER.index, default=Trigger.RECONCILE
         )
-        notifications = sorted({id_ for source in given for id_ in source.notifications}, key=_age)
+        notifications = sorted(
+            {id_ for source in given for id_ in source.notifications}, key=id_parts
+        )
         # One notification may ask for several scopes. It counts once where all are named.
         named = all(len(source.notifications) == source.count for source in given)
         count = len(notifications) if named else sum(source.count for source in given)
         return Cause(trigger, tuple(notifications[:NAMED]), count)
 
 
+class Telling(Struct, frozen=True):
+    """What a change tells beside its rows: why it was found, and what its audience is called."""
+
+    causes: Causes
+    names: Callable[[Collection[str]], Mapping[str, Name]]
+
+
 def change_event(
-    place: Place, change: Change, cause: Cause, observed: Observed, now_ms: int
+    place: Place,
+    change: Change,
+    name: Name | None,
+    cause: Cause,
+    observed: Observed,
+    now_ms: int,
 ) -> tuple[bytes, str]:
-    """Give a change's CloudEvent as JSON, and its digest."""
-    about = change.after or change.before
-    audience = None if about is None else about.audience_id
+    """Give a change's CloudEvent as JSON, and its digest; ``name`` is the audience's."""
     data = {
         "sequence": place.sequence,
         "kind": change.kind,
         "requirement_id": change.id,
-        "audience": {"id": audience, "name": None, "reference": None},
+        "audience": {
+            "id": change.audience_id,
+            "name": None if name is None else name.name,
+            "reference": None if name is None else name.reference,
+        },
         "before": None if change.before is None else served_row(change.before),
         "after": None if change.after is None else served_row(change.after),
         "changed": _changed(change.before, change.after),
@@ -159,8 +175,3 @@ def _changed(before: Requirement | None, after: Requirement | None) -> list[str]
 
 def _minutes(requirement: Requirement | None) -> int:
     return 0 if requirement is None else requirement.required_minutes
-
-
-def _age(notification: str) -> tuple[int, ...]:
-    """Sort notification ids, ``<ms>-<accept sequence>``, oldest first."""
-    return tuple(int(part) for part in notification.split("-"))

@@ -7,6 +7,7 @@ for in the same run, that answers 200.
 
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum, auto
+from http import HTTPStatus
 
 from msgspec import Struct
 
@@ -29,7 +30,10 @@ class Verdict(Enum):
     UNKNOWN = auto()
     """Nobody could say: to be asked again."""
     REFUSED = auto()
-    """Reads by id are not for us: only the next scan will ask again."""
+    """Reads by id are not for us, or not offered: only the next scan will ask again."""
+
+
+_NOT_FOR_US = {HTTPStatus.FORBIDDEN, HTTPStatus.METHOD_NOT_ALLOWED}
 
 
 class Testimony(Struct, frozen=True):
@@ -62,8 +66,8 @@ def witness(
     answers = dict(zip(suspects, read_many(suspects), strict=True))
     controlled: bool | None = False
     if any(answer is None for answer in answers.values()):
-        seen = control()
-        found = [isinstance(answer, Requirement) for answer in read_many(seen)]
+        seen = control()  # one that answers is enough, so they are asked for one by one
+        found = (isinstance(answer, Requirement) for id_ in seen for answer in read_many([id_]))
         controlled = any(found) if seen else None
     return [
         _judge(row, answers[id_], controlled, missing_ms.get(id_), now_ms - lag_ms)
@@ -76,7 +80,7 @@ def _judge(
 ) -> Testimony:
     if isinstance(answer, Requirement):
         return Testimony(row, Verdict.HEALED, answer)
-    if isinstance(answer, UpstreamRefused):
+    if isinstance(answer, UpstreamRefused) and answer.status in _NOT_FOR_US:
         return Testimony(row, Verdict.REFUSED)
     if isinstance(answer, UpstreamError) or controlled is False:
         return Testimony(row, Verdict.UNKNOWN)

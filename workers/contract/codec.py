@@ -186,6 +186,20 @@ def parse_served_row(id_: str, row: Mapping[str, Any]) -> Requirement:
     )
 
 
+# --- ids of notifications -----------------------------------------------------------------------
+
+
+def id_parts(notification: str) -> tuple[int, int]:
+    """Give (time of acceptance in ms, accept sequence) of ``<ms>-<accept sequence>``."""
+    ms, _, sequence = notification.partition("-")
+    return int(ms), int(sequence)
+
+
+def accepted_ms(notification: str) -> int:
+    """Give when a notification was accepted."""
+    return id_parts(notification)[0]
+
+
 # --- cursors ----------------------------------------------------------------------------------
 
 

@@ -91,6 +91,12 @@ class Change(Struct, frozen=True):
     evidence: Evidence
     late: bool = False
 
+    @property
+    def audience_id(self) -> str:
+        """Give the audience it concerns; of two, the one after it."""
+        about = self.after or self.before
+        return "" if about is None else about.audience_id
+
 
 class Trigger(StrEnum):
     """Why a read was made."""
@@ -209,6 +215,8 @@ class Head(Struct, frozen=True, kw_only=True):
     round_ms: int = 0
     spacing_ms: int = 0
     time_ms: int = 0
+    server: str = ""
+    remembered: str = ""
 
 
 class Mark(Struct, frozen=True):

@@ -177,7 +177,7 @@ class Tenant(Struct, frozen=True, kw_only=True):
         about("How long after a notification that showed no change its scope is read again."),
     ] = (5, 60)
     reconcile_s: Annotated[PositiveSeconds, about("Every collection is scanned this often.")] = 900
-    two_scans: Annotated[
+    remove_unseen: Annotated[
         bool,
         about(
             "Where the platform refuses reads by id: remove what two complete scans, the lag "

@@ -9,7 +9,7 @@ import msgspec
 import redis
 from msgspec import Struct
 
-from workers.contract.codec import GENESIS
+from workers.contract.codec import GENESIS, id_parts
 from workers.contract.keyspace import Keyspace
 from workers.contract.model import NAMED, Due, Head, Mark, Source, Trigger
 from workers.contract.scope import COLLECTION, Scope
@@ -51,7 +51,7 @@ class Lost:
 
 
 def claim(
-    store: redis.Redis, keys: Keyspace, token: int, now_ms: int
+    store: redis.Redis, keys: Keyspace, token: str, now_ms: int
 ) -> Claim | Early | Idle | Lost:
     """Claim all marks and whatever has become due.
 
@@ -131,6 +131,8 @@ def _head(fields: Mapping[str, str]) -> Head:
         round_ms=number("round_ms"),
         spacing_ms=number("spacing_ms"),
         time_ms=number("time_ms"),
+        server=fields.get("server", ""),
+        remembered=fields.get("remembered", ""),
     )
 
 
@@ -144,9 +146,9 @@ def _notifications(
 ) -> dict[Scope, list[str]]:
     """Give the first few notifications of each mark, in one pass over the inbox."""
     wanted = {mark.scope: min(mark.count, NAMED) for mark in marks}
-    since = {mark.scope: _order(mark.first_id) for mark in marks}
+    since = {mark.scope: id_parts(mark.first_id) for mark in marks}
     found: dict[Scope, list[str]] = {scope: [] for scope in wanted}
-    start = min((_order(mark.first_id) for mark in marks), default=None)
+    start = min((id_parts(mark.first_id) for mark in marks), default=None)
     while start is not None and any(len(found[scope]) < wanted[scope] for scope in wanted):
         entries: Any = store.xrange(keys.inbox, "{}-{}".format(*start), count=_CHUNK)
         for id_, fields in entries:
@@ -154,18 +156,13 @@ def _notifications(
                 scope = Scope.parse(text)
                 if scope not in wanted or len(found[scope]) == wanted[scope]:
                     continue
-                if _order(id_.decode()) >= since[scope]:
+                if id_parts(id_.decode()) >= since[scope]:
                     found[scope].append(id_.decode())
         if len(entries) < _CHUNK:
             break
-        ms, sequence = _order(entries[-1][0].decode())
+        ms, sequence = id_parts(entries[-1][0].decode())
         start = None if sequence >= claimed else (ms, sequence + 1)
     return found
-
-
-def _order(id_: str) -> tuple[int, int]:
-    ms, sequence = id_.split("-")
-    return int(ms), int(sequence)
 
 
 def _sources(

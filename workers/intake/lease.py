@@ -4,11 +4,12 @@ The fencing token is checked by every script that writes, so a holder that lost 
 noticing can do no harm.
 """
 
+import secrets
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
-from typing import Final
+from typing import Any, Final
 
 import redis
 
@@ -32,7 +33,7 @@ log = get_logger(__name__)
 class Lease:
     """A lease that is held; ``token`` goes with every write."""
 
-    def __init__(self, store: redis.Redis, keys: Keyspace, token: int) -> None:
+    def __init__(self, store: redis.Redis, keys: Keyspace, token: str) -> None:
         self.token = token
         self._store = store
         self._keys = keys
@@ -67,8 +68,9 @@ def acquire(store: redis.Redis, keys: Keyspace) -> Lease | None:
 
     Keys: lease, head. Atomic.
     """
-    token = store.register_script(_ACQUIRE)([keys.lease, keys.head], [TTL_MS])
-    return None if token is None else Lease(store, keys, int(token))
+    nonce = secrets.token_hex(8)
+    token: Any = store.register_script(_ACQUIRE)([keys.lease, keys.head], [TTL_MS, nonce])
+    return None if token is None else Lease(store, keys, token.decode())
 
 
 @contextmanager

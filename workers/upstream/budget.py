@@ -28,7 +28,7 @@ class Budget:
         self._interval_us = int(60_000_000 / per_min) if self._paced else UNPACED_INTERVAL_US
         self._burst = BURST
 
-    def take(self) -> float:
+    def take(self, longest_wait_s: float = LONGEST_WAIT_S) -> float:
         """Take one request, and give the seconds to wait before it may start.
 
         Keys: budget. Atomic.
@@ -40,7 +40,7 @@ class Budget:
             return 0
         script = self._store.register_script(_TAKE)
         wait_us = int(
-            script([self._key], [self._interval_us, self._burst, int(LONGEST_WAIT_S * 1e6)])
+            script([self._key], [self._interval_us, self._burst, int(longest_wait_s * 1e6)])
         )
         if wait_us < 0:
             raise UpstreamThrottled("the request budget is spent", retry_after_s=-wait_us / 1e6)

@@ -25,8 +25,14 @@ from workers.contract.errors import (
 )
 from workers.contract.model import Page, Requirement
 from workers.contract.settings import Tenant
-from workers.upstream.budget import Budget
-from workers.upstream.pages import decode_one, decode_page, is_not_found
+from workers.upstream.budget import LONGEST_WAIT_S, Budget
+from workers.upstream.pages import (
+    Audience,
+    decode_audience,
+    decode_one,
+    decode_page,
+    is_not_found,
+)
 from workers.upstream.tokens import Tokens
 
 _T = TypeVar("_T")
@@ -121,6 +127,33 @@ class Client:
         """
         return self._in_order(self._one(id_) for id_ in ids)
 
+    def read_names(self, audiences: Iterable[str], within_s: float) -> dict[str, Audience | None]:
+        """Read audiences once each, all within a time; give those that were answered.
+
+        None where the platform has none by that id, or does not let us ask.
+        """
+        return self._connections.submit(self._names(list(audiences), within_s)).result()
+
+    async def _names(self, audiences: list[str], within_s: float) -> dict[str, Audience | None]:
+        asked = {
+            id_: asyncio.create_task(self._attempt(f"/audiences/{id_}", {}, within_s))
+            for id_ in audiences
+        }
+        await asyncio.wait(asked.values(), timeout=within_s)
+        named: dict[str, Audience | None] = {}
+        for id_, task in asked.items():
+            if not task.done():
+                task.cancel()
+                continue
+            error = task.exception()
+            if error is None and task.result().status == HTTPStatus.OK:
+                named[id_] = decode_audience(task.result().body)
+            elif error is None or isinstance(error, UpstreamRefused):
+                named[id_] = None
+            elif not isinstance(error, UpstreamError):
+                raise error
+        return named
+
     def _in_order(self, work: Iterable[Coroutine[Any, Any, _T]]) -> Iterator[_T]:
         waiting = iter(work)
         under_way: deque[Future[_T]] = deque()
@@ -171,11 +204,13 @@ class Client:
                 return await self._attempt(path, query)
         raise AssertionError("unreachable")  # stamina raises what the last attempt raised
 
-    async def _attempt(self, path: str, query: dict[str, int]) -> _Answer:
+    async def _attempt(
+        self, path: str, query: dict[str, int], patience_s: float = LONGEST_WAIT_S
+    ) -> _Answer:
         refused: str | None = None
         while True:
             authorization, token = await self._authorization(refused)
-            answer = await self._request(path, query, authorization)
+            answer = await self._request(path, query, authorization, patience_s)
             if answer.status != HTTPStatus.UNAUTHORIZED or self._tenant.api_auth == "basic":
                 break
             if refused is not None:
@@ -189,8 +224,10 @@ class Client:
             raise UpstreamUnavailable(f"answered {answer.status}", status=answer.status)
         raise UpstreamRefused(f"answered {answer.status}", status=answer.status)
 
-    async def _request(self, path: str, query: dict[str, int], authorization: str) -> _Answer:
-        await asyncio.sleep(await asyncio.to_thread(self._budget.take))
+    async def _request(
+        self, path: str, query: dict[str, int], authorization: str, patience_s: float
+    ) -> _Answer:
+        await asyncio.sleep(await asyncio.to_thread(self._budget.take, patience_s))
         started_ms = self._now_ms()
         self.reads += 1
         try:

@@ -32,6 +32,13 @@ class _Row(Struct, rename="camel"):
     updated_at: _Time | None = None
 
 
+class Audience(Struct):
+    """What is read of an audience. Source: *Get audience*."""
+
+    name: str | None = None
+    reference: str | None = None
+
+
 class _Pagination(Struct, rename="camel"):
     total_results: _Count
     total_pages: _Count
@@ -64,6 +71,7 @@ _lists = msgspec.json.Decoder(_List)
 _raw_lists = msgspec.json.Decoder(_RawList)
 _rows = msgspec.json.Decoder(_Row)
 _objects = msgspec.json.Decoder(dict[str, object])
+_audiences = msgspec.json.Decoder(Audience)
 _errors = msgspec.json.Decoder(_Error)
 
 
@@ -114,6 +122,14 @@ def decode_one(body: bytes) -> Requirement:
         return _requirement(_rows.decode(body))
     except (ValueError, RecursionError) as error:
         raise UpstreamUnavailable("what was served is not a requirement") from error
+
+
+def decode_audience(body: bytes) -> Audience | None:
+    """Decode an audience, None where this is none."""
+    try:
+        return _audiences.decode(body)
+    except (ValueError, RecursionError):
+        return None
 
 
 def is_not_found(body: bytes) -> bool:

@@ -12,7 +12,7 @@ from workers.intake.lease import acquire
 FIRST, SECOND = "audience:" + "a" * 24, "requirement:" + "b" * 24
 
 
-def token(store: redis.Redis, keys: Keyspace) -> int:
+def token(store: redis.Redis, keys: Keyspace) -> str:
     """Take the lease."""
     lease = acquire(store, keys)
     assert lease is not None

@@ -11,7 +11,7 @@ import redis
 from tests.feed import Feed
 from workers.changes.commit import MOST_CHANGES, Commits, Finish
 from workers.changes.diff import Difference, Write
-from workers.changes.event import Causes
+from workers.changes.event import Causes, Telling
 from workers.contract.codec import GENESIS, RowsDigest, unpack_id, unpack_ids, unpack_row
 from workers.contract.errors import CommitConflict
 from workers.contract.keyspace import Keyspace
@@ -62,8 +62,7 @@ def created(*numbers: int, page: int = 1) -> Difference:
 def finish(marks: Sequence[Mark] = (), **fields: Any) -> Finish:  # noqa: ANN401 - see Finish
     """Give the end of a read that served these marks."""
     scopes = [str(mark.scope) for mark in marks]
-    nothing: dict[str, Any] = {"due_set": {}, "due_del": [], "head": {}, "stats": {}}
-    return Finish("reconcile", marks, scopes, **(nothing | fields))
+    return Finish(trigger="reconcile", served=marks, scopes=scopes, **fields)
 
 
 class Writer:
@@ -87,7 +86,7 @@ class Writer:
             self.keys,
             self.lease.token,
             head,
-            Causes([]),
+            Telling(Causes([]), lambda _: {}),
             started_ms=5000,
             now_ms=now_ms,
             new_id=new_id or (lambda: next(self.ids)),

@@ -15,6 +15,7 @@ from workers.contract.model import (
 
 ID, AUDIENCE, OTHER = "a" * 24, "b" * 24, "c" * 24
 AT_MS = 5_000
+SEEN_MS = 5_010
 SERVED = Requirement(ID, AUDIENCE, 660, 1_000, 2_000)
 STORED = Row(SERVED, 1, 3)
 SEEN = Evidence(EvidenceKind.PAGE, AT_MS, 1)
@@ -30,7 +31,9 @@ def compare(
     """Compare page 1 with one stored row, or none."""
     rows = {} if stored is None else {ID: stored}
     tombstones = {ID: Tombstone(4_000, 9)} if removed else {}
-    return diff(served, rows, tombstones, page=1, at_ms=AT_MS, baseline_ms=baseline_ms)
+    return diff(
+        served, rows, tombstones, page=1, at_ms=AT_MS, seen_ms=SEEN_MS, baseline_ms=baseline_ms
+    )
 
 
 def test_unchanged_row_is_nothing() -> None:
@@ -91,7 +94,7 @@ def test_repeated_row_counts_in_its_newest_state() -> None:
 def test_new_row_is_created() -> None:
     """An unknown row is written, seen first now, and published."""
     assert compare(SERVED, stored=None) == Difference(
-        (Write(Row(SERVED, 1, AT_MS), None),),
+        (Write(Row(SERVED, 1, SEEN_MS), None),),
         (Change(Kind.CREATED, ID, None, SERVED, SEEN),),
         (),
         (),
@@ -114,7 +117,7 @@ def test_removed_row_is_sighted() -> None:
 def test_baseline_publishes_no_row() -> None:
     """While the baseline is taken rows are written, and none is a change."""
     difference = compare(SERVED, stored=None, baseline_ms=None)
-    assert difference == Difference((Write(Row(SERVED, 1, AT_MS), None),), (), (), ())
+    assert difference == Difference((Write(Row(SERVED, 1, SEEN_MS), None),), (), (), ())
 
 
 def test_absent_row_is_nothing() -> None:

@@ -126,7 +126,7 @@ def test_change_bytes_are_pinned() -> None:
     """A change is these bytes on every channel, and this digest."""
     place = Place("acme", "e0f1", 42, GENESIS)
     change = Change(Kind.UPDATED, ID, BEFORE, AFTER, Evidence(EvidenceKind.PAGE, 1, 3))
-    event, digest = change_event(place, change, CAUSE, OBSERVED, NOW_MS)
+    event, digest = change_event(place, change, None, CAUSE, OBSERVED, NOW_MS)
     assert digest == "8ba011c7d26a28682c395cb35f4b682b282e4009bb6dc19a9025d06aaf5136e4"
     assert event.decode() == (
         '{"specversion":"1.0","id":"e0f1:42","source":"/tenants/acme/cpdRequirementSummaries",'
@@ -162,7 +162,9 @@ def test_one_sided_change_counts_all_minutes(
 ) -> None:
     """What came or went changed no field, and moved all its minutes."""
     change = Change(kind, ID, before, after, Evidence(EvidenceKind.FOUND, 1))
-    event, digest = change_event(Place("acme", "e", 1, GENESIS), change, CAUSE, OBSERVED, NOW_MS)
+    event, digest = change_event(
+        Place("acme", "e", 1, GENESIS), change, None, CAUSE, OBSERVED, NOW_MS
+    )
     document = json.loads(event)
     data = document["data"]
     assert document["type"] == f"cpd.requirement.{kind}"
@@ -177,7 +179,7 @@ def test_both_fields_may_change() -> None:
     """All material fields that differ are named."""
     moved = Requirement(ID, OTHER, 60, 0, None)
     change = Change(Kind.UPDATED, ID, BEFORE, moved, Evidence(EvidenceKind.FOUND, 1), late=True)
-    event, _ = change_event(Place("acme", "e", 1, GENESIS), change, CAUSE, OBSERVED, NOW_MS)
+    event, _ = change_event(Place("acme", "e", 1, GENESIS), change, None, CAUSE, OBSERVED, NOW_MS)
     data = json.loads(event)["data"]
     assert data["changed"] == ["audienceId", "requiredMinutes"]
     assert (data["delta_minutes"], data["late"]) == (-600, True)

@@ -102,9 +102,18 @@ def test_error_leaves_it_unknown(error: Answer) -> None:
     assert Asked({SUSPECT: error}).testify().verdict is Verdict.UNKNOWN
 
 
-def test_refusal_is_final() -> None:
-    """Where reads by id are not for us, asking again does not help."""
-    assert Asked({SUSPECT: UpstreamRefused("no")}).testify().verdict is Verdict.REFUSED
+@pytest.mark.parametrize("status", [403, 405])
+def test_refusal_is_final(status: int) -> None:
+    """Where reads by id are not for us, or not offered, asking again does not help."""
+    asked = Asked({SUSPECT: UpstreamRefused("no", status=status)})
+    assert asked.testify().verdict is Verdict.REFUSED
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 422])
+def test_other_refusals_leave_it_unknown(status: int) -> None:
+    """A refusal that may pass, or a 404 that is not the platform's, says nothing of a row."""
+    asked = Asked({SUSPECT: UpstreamRefused("no", status=status)})
+    assert asked.testify().verdict is Verdict.UNKNOWN
 
 
 def test_suspects_are_judged_one_by_one() -> None:
