@@ -4,7 +4,7 @@ A log that has lost its end must not go on under the same name: its next changes
 that consumers have seen with another content. So it gets a new epoch.
 """
 
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import redis
@@ -12,8 +12,6 @@ import redis
 from workers.contract.codec import Cursor
 from workers.contract.keyspace import Keyspace
 from workers.contract.model import Head
-
-_NO_REPLICATION: Final = "0" * 40
 
 
 class Place(NamedTuple):
@@ -89,7 +87,7 @@ def _contradicts(store: redis.Redis, keys: Keyspace, head: Head, remembered: Pla
 def _lost_by_restart(store: redis.Redis) -> str | None:
     """Tell whether the server that was restarted, or took over, can have lost something."""
     replication: Any = store.info("replication")
-    if str(replication.get("master_replid2", _NO_REPLICATION)) != _NO_REPLICATION:
+    if replication.get("second_repl_offset", -1) != -1:  # set by a promotion
         return "a replica took over, which may not have had all of it"
     try:
         configured: Any = store.config_get("append*")
