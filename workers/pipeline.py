@@ -32,7 +32,7 @@ from workers.intake.claim import RECONCILE, Claim, claim, due_reasons, overdue
 from workers.intake.continuity import Place, loss, run_id
 from workers.intake.lease import Lease, acquire, kept
 from workers.intake.plan import Plan, plan
-from workers.intake.retention import forget
+from workers.intake.retention import DAY_MS, forget, trim
 from workers.intake.settle import settle
 from workers.upstream.budget import Budget
 from workers.upstream.client import Client, Connections
@@ -208,6 +208,8 @@ def _round(context: Context, tenant: Tenant, keys: Keyspace, lease: Lease, claim
     if head.baseline_ms is not None:
         _ask(round_, asked)
     _finish(round_)
+    if round_.seen is not None and round_.seen.complete:
+        _tidy(context, keys, lease)
     return 0 if may_scan else scan_ms
 
 
@@ -361,10 +363,16 @@ def _finish(round_: _Round) -> None:
             )
         )
         _remember(round_.context, round_.tenant, commits)
-    if scanned:
-        days = round_.context.settings.inbox_days
-        forget(round_.context.store, round_.keys, now_ms - int(days * 86_400_000))
     _report(round_)
+
+
+def _tidy(context: Context, keys: Keyspace, lease: Lease) -> None:
+    """Forget notifications and changes that are too old."""
+    settings, now_ms = context.settings, context.now_ms()
+    forget(context.store, keys, now_ms - int(settings.inbox_days * DAY_MS))
+    trimmed = trim(context.store, keys, lease.token, now_ms, settings.log_max, settings.log_days)
+    if trimmed:
+        log.info("log.trimmed", tenant=keys.tenant, changes=trimmed)
 
 
 def _standing(round_: _Round) -> dict[str, int | str]:

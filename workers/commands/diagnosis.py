@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from workers.contract.keyspace import SCHEMA_VERSION
+from workers.contract.model import Brake, Strength
 from workers.contract.settings import Secret
 
 _OLDEST_REDIS: Final = 7
@@ -179,6 +180,32 @@ def judge_secrets(secrets: Sequence[Secret]) -> Finding:
             f"Agree on one of at least {_SECRET_LENGTH_MIN}; several may be set while rotating.",
         )
     return ok("webhook secrets", count)
+
+
+def judge_brake(brake: Brake | None) -> Finding | None:
+    """Judge whether removals are held back; nothing to say when they are not."""
+    if brake is None:
+        return None
+    says = f"{len(brake.ids)} of {brake.rows} requirements seem to be gone, and are held back"
+    if brake.strength is Strength.SCAN:
+        return warn("brake", says, "A second scan, which starts by itself, decides.")
+    return warn(
+        "brake",
+        says,
+        "Is the platform's list complete? If so, let them go: cpdfeed refresh --release-brake.",
+    )
+
+
+def judge_quarantine(count: int) -> Finding | None:
+    """Judge how many rows do not fit; nothing to say when all do."""
+    if not count:
+        return None
+    rows = f"{count} row{'' if count == 1 else 's'}"
+    return warn(
+        "quarantine",
+        f"{rows} of the platform do not fit the schema, and are left as they were",
+        "See GET /v1/quarantine for which and why; tell the platform's vendor.",
+    )
 
 
 def judge_head(head: Mapping[bytes, bytes], now_ms: int, reconcile_s: float) -> Finding:

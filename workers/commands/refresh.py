@@ -19,6 +19,7 @@ _EPILOG: Final = f"""\b
 Examples:
   cpdfeed refresh --wait
   cpdfeed refresh --audience 60d5ec49b60b4b3a2c8f9a11
+  cpdfeed refresh --release-brake --wait
 
 {NEEDS}"""
 
@@ -45,20 +46,31 @@ _states: Final = msgspec.json.Decoder(State)
 @click.command(short_help="Have the platform read again now.", epilog=_EPILOG)
 @click.option("--audience", metavar="ID", help="Read what concerns this audience.")
 @click.option("--requirement", metavar="ID", help="Read this requirement.")
+@click.option(
+    "--release-brake", is_flag=True, help="Let the removals go that the brake holds back."
+)
 @click.option("--wait", is_flag=True, help="Wait for the read, and print what it found.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @calling
 def refresh(
-    client: Client, audience: str | None, requirement: str | None, wait: bool, as_json: bool
+    client: Client,
+    audience: str | None,
+    requirement: str | None,
+    release_brake: bool,
+    wait: bool,
+    as_json: bool,
 ) -> None:
-    """Have the platform read again now: everything, an audience, or one requirement."""
-    if audience and requirement:
-        raise click.UsageError("--audience and --requirement exclude each other")
-    body = {"scope": "collection"}
-    if audience:
-        body = {"audience_id": audience}
-    elif requirement:
-        body = {"requirement_id": requirement}
+    """Have the platform read again now: everything, an audience, or one requirement.
+
+    When much of a collection is missing at once, removals are held back (`cpdfeed doctor` says
+    so). --release-brake says that these rows are truly gone: they are asked for by id, and removed
+    where the platform says 404. It needs a token with the scope admin.
+    """
+    given = {"audience_id": audience, "requirement_id": requirement, "release_brake": release_brake}
+    body = {name: value for name, value in given.items() if value}
+    if len(body) > 1:
+        raise click.UsageError("--audience, --requirement and --release-brake exclude each other")
+    body = body or {"scope": "collection"}
     send = partial(client.post, "/v1/refresh", body)
     report(send, client if wait else None, as_json=as_json)
 

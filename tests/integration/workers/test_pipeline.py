@@ -397,3 +397,15 @@ def test_endless_retry_after_is_not_believed(known: Feed) -> None:
     known.accept("collection")
     known.refresh()
     assert int(known.head("not_before_ms")) - known.now_ms() <= 900_000
+
+
+def test_log_is_kept_within_its_bounds(known: Feed) -> None:
+    """A scan drops changes beyond the number and the age that the settings name."""
+    for minutes in range(1, 6):
+        known.collection.update(FIRST, minutes, None)
+        known.reconcile()
+    known.reconcile(CPDFEED_LOG_MAX="3")
+    assert [change["data"]["sequence"] for change in known.changes()] == [4, 5, 6]
+    known.ahead_ms = 2 * 86_400_000
+    known.reconcile(CPDFEED_LOG_DAYS="1")
+    assert [change["data"]["sequence"] for change in known.changes()] == [6]

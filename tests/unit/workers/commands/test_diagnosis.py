@@ -4,9 +4,11 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
+from msgspec.structs import replace
 
 from workers.commands import diagnosis
 from workers.commands.diagnosis import Finding, Verdict
+from workers.contract.model import Brake, Strength
 from workers.contract.settings import Secret
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -158,3 +160,24 @@ def test_feed_is_judged_by_its_last_scan(
     finding = diagnosis.judge_head(head, now_ms=61_000, reconcile_s=30)
     assert verdict(finding) is expected
     assert says in finding.says
+
+
+def test_held_removals_are_warned_of() -> None:
+    """A brake is said with what lets it go, and nothing is said without one."""
+    held = Brake(Strength.SCAN, 1, 1, 100, frozenset({b"a" * 12}))
+    assert diagnosis.judge_brake(None) is None
+    waiting = diagnosis.judge_brake(held)
+    assert waiting is not None
+    assert "1 of 100" in waiting.says
+    assert "second scan" in waiting.next
+    stuck = diagnosis.judge_brake(replace(held, strength=Strength.OPERATOR))
+    assert stuck is not None
+    assert "--release-brake" in stuck.next
+
+
+def test_quarantined_rows_are_warned_of() -> None:
+    """Rows that do not fit are counted, and nothing is said where all do."""
+    assert diagnosis.judge_quarantine(0) is None
+    finding = diagnosis.judge_quarantine(3)
+    assert finding is not None
+    assert (finding.verdict, "3 rows" in finding.says) == (Verdict.WARN, True)
