@@ -46,8 +46,10 @@ def loss(
 
     Keys: changes. After a restart of the server, asks INFO and CONFIG as well.
     """
-    if not head.epoch or head.baseline_ms is None:
+    if head.baseline_ms is None:
         return None
+    if not head.epoch:
+        return "an operator has taken its name away"
     if remembered is not None and _contradicts(store, keys, head, remembered):
         return "a worker saw another one"
     if head.remembered:

@@ -107,6 +107,15 @@ def test_web_process_that_saw_more_is_believed(feed: Feed, process: Process) -> 
     assert feed.head("epoch") == begun
 
 
+def test_operator_can_begin_an_epoch(feed: Feed, process: Process) -> None:
+    """Who puts a backup back takes the log's name away: it goes on under another one."""
+    epoch = feed.head("epoch")
+    feed.store.hdel(feed.keys.head, "epoch")
+    Process(feed).wake()
+    assert feed.head("epoch") not in {"", epoch}
+    assert feed.kinds() == ["baseline", "baseline"]
+
+
 def test_emptied_server_begins_an_epoch(feed: Feed, process: Process) -> None:
     """After FLUSHALL the log begins anew, under another name."""
     epoch = feed.head("epoch")
