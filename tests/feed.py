@@ -16,6 +16,7 @@ from service.inbox import Inbox, Incoming, Receipt
 from service.sandbox import Platform
 from service.schema import Schema
 from workers import pipeline
+from workers.context import Context
 from workers.contract.keyspace import Keyspace
 from workers.contract.scope import Scope
 from workers.contract.settings import load
@@ -58,9 +59,9 @@ class Feed:
         """Give the time, which a test moves on as it likes."""
         return int(self.platform.clock().timestamp() * 1000) + self.ahead_ms
 
-    def context(self, **settings: str) -> pipeline.Context:
+    def context(self, **settings: str) -> Context:
         """Give what the pipeline works with."""
-        return pipeline.Context(
+        return Context(
             settings=load(self.env | settings),
             store=self.store,
             connections=self.connections,

@@ -20,6 +20,7 @@ from redis.retry import Retry
 
 from workers import pipeline
 from workers.celery import app, enqueue
+from workers.context import Context
 from workers.contract import settings
 from workers.contract.calls import Call, Task
 from workers.contract.errors import CpdfeedError, SchemaUnknown
@@ -44,10 +45,10 @@ def open_store(url: str) -> redis.Redis:
 
 
 @cache
-def _context() -> pipeline.Context:
+def _context() -> Context:
     """Give what this process's tasks work with, made when the first of them runs."""
     ours = settings.load()
-    return pipeline.Context(
+    return Context(
         settings=ours,
         store=open_store(ours.redis_url.reveal()),
         connections=Connections(),
@@ -96,7 +97,7 @@ def sweep() -> None:
     _run("", pipeline.sweep)
 
 
-def _run(tenant: str, use_case: Callable[[pipeline.Context], list[Call]]) -> None:
+def _run(tenant: str, use_case: Callable[[Context], list[Call]]) -> None:
     """Call a use case and enqueue what it returns; what fails is logged, by its class alone."""
     try:
         context = _context()

@@ -139,6 +139,8 @@ class Suspects:
 
     def ask(self, ids: Collection[str]) -> None:
         """Ask for single requirements by id: suspects that are known, sightings that are not."""
+        if not ids:
+            return
         self._look()
         held = frozenset() if self.brake is None else self.brake.ids
         fresh = [id_ for id_ in ids if id_ not in self._asked and id_ not in self._sighted]

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from tests.feed import Feed
+from workers.context import Context
 from workers.contract.codec import RowsDigest, unpack_id, unpack_row
-from workers.pipeline import Context, refresh
+from workers.pipeline import refresh
 
 FIRST = "60d5ec49b60b4b3a2c8f9a10"
 
@@ -109,6 +110,7 @@ def test_web_process_that_saw_more_is_believed(feed: Feed, process: Process) -> 
 
 def test_operator_can_begin_an_epoch(feed: Feed, process: Process) -> None:
     """Who puts a backup back takes the log's name away: it goes on under another one."""
+    process.wake()
     epoch = feed.head("epoch")
     feed.store.hdel(feed.keys.head, "epoch")
     Process(feed).wake()
