@@ -1,10 +1,15 @@
 """A log that Redis has lost some of goes on under a new name, with the rows that are left."""
 
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+import redis
 
 from tests.feed import Feed
+from tests.installation import wait_until
+from workers import embedded
 from workers.context import Context
 from workers.contract.codec import RowsDigest, unpack_id, unpack_row
 from workers.pipeline import refresh
@@ -161,3 +166,22 @@ def test_restarted_server_that_may_have_lost_writes_begins_an_epoch(
     finally:
         feed.store.config_set("appendfsync", "always")
     assert feed.head("epoch") != epoch
+
+
+def test_promoted_replica_begins_an_epoch(feed: Feed, process: Process, tmp_path: Path) -> None:
+    """A replica that took over may not have had all of the log, however often it syncs."""
+    process.wake()
+    epoch, url = feed.head("epoch"), urlsplit(feed.url)
+    with embedded.running(tmp_path) as second:
+        replica = redis.Redis.from_url(second.url.reveal())
+        password = {} if url.password is None else {"masterauth": url.password}
+        for name, value in password.items():
+            replica.config_set(name, value)
+        replica.replicaof(str(url.hostname), str(url.port))
+        wait_until(lambda: replica.hget(feed.keys.head, "epoch") == epoch.encode(), "the replica")
+        replica.replicaof("NO", "ONE")
+        feed.store = replica
+        Process(feed).wake()
+        assert feed.head("epoch") != epoch
+        assert feed.kinds() == ["baseline", "baseline"]
+        replica.close()
