@@ -12,6 +12,7 @@ from workers.commands.notify import notify
 from workers.commands.refresh import refresh
 from workers.commands.tail import tail
 from workers.commands.up import up
+from workers.commands.verify import verify
 from workers.contract import logs
 from workers.contract.errors import SettingsError
 
@@ -56,3 +57,4 @@ main.add_command(doctor)
 main.add_command(notify)
 main.add_command(refresh)
 main.add_command(tail)
+main.add_command(verify)

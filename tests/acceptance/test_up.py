@@ -189,7 +189,7 @@ def test_bad_settings_start_nothing(tmp_path: Path) -> None:
 
 
 def test_commands_work_beside_it(up: Up, platform: Platform) -> None:
-    """With the token that `up` keeps: tail, refresh, notify and doctor work out of the box."""
+    """With the token that `up` keeps: tail, refresh, notify and the others work out of the box."""
     assert up.data.joinpath("api-token").stat().st_mode & 0o777 == 0o600
     baseline = up.call("tail", "--from-start", "--count", "1")
     assert "baseline" in baseline.stdout, baseline.stderr
@@ -201,6 +201,9 @@ def test_commands_work_beside_it(up: Up, platform: Platform) -> None:
     found = json.loads(notified.stdout)
     assert found["state"] == "covered", notified.stderr
     assert [change["data"]["delta_minutes"] for change in found["changes"]] == [-120]
+    verified = up.call("verify")
+    assert "3 changes" in verified.stdout, verified.stderr
+    assert "baseline proven" in verified.stdout
     checked = up.call("doctor", "--json")
     verdicts = {
         finding["check"]: finding["verdict"] for finding in json.loads(checked.stdout)["findings"]

@@ -240,7 +240,10 @@ class Commits:
         return len(ids)
 
     def begin_epoch(self, epoch: str) -> None:
-        """Go on under a new name with the rows there are, which a baseline tells of anew."""
+        """Go on under a new name with the rows there are, which a baseline tells of anew.
+
+        Before anything else is gathered: a change ahead of the baseline would bear the new name.
+        """
         self.epoch = epoch
         self.baseline()
 

@@ -4,7 +4,6 @@ import contextlib
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Final
 
 import click
@@ -12,21 +11,19 @@ import httpx2
 import kombu
 import msgspec
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from workers.commands import diagnosis
 from workers.commands.client import default_url
 from workers.commands.diagnosis import Finding, Verdict, fail, ok, warn
-from workers.commands.up import needs_server
+from workers.commands.store import REDIS_TIMEOUT_S, connect, find_url
 from workers.contract import settings as settings_table
+from workers.contract.codec import read_brake
 from workers.contract.errors import SettingsError, UpstreamError
 from workers.contract.keyspace import SCHEMA_KEY, Keyspace
 from workers.contract.settings import Secret, Settings, Tenant
 from workers.upstream.tokens import mint
 
 _TIMEOUT_S: Final = 10.0
-_REDIS_TIMEOUT_S: Final = 3
 _COLOURS: Final = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "red"}
 _EPILOG: Final = """\b
 Examples:
@@ -78,12 +75,12 @@ def check_all(settings: Settings, url: str | None) -> Iterator[Finding]:
     """Make every check, in the order in which one depends on another."""
     yield diagnosis.judge_names(settings.unknown)
     with contextlib.ExitStack() as stack:
-        redis_url = _embedded_url(settings) if needs_server(settings) else settings.redis_url
+        redis_url = find_url(settings)
         store = None
         if redis_url is None:
             yield warn("redis", "no REDIS_URL, and no server of ours", "`cpdfeed up` starts one.")
         else:
-            store = stack.enter_context(contextlib.closing(_connect(redis_url)))
+            store = stack.enter_context(contextlib.closing(connect(redis_url)))
             yield from _check_redis(store)
         broker = settings.celery_broker_url or redis_url
         if broker is not None:
@@ -93,26 +90,6 @@ def check_all(settings: Settings, url: str | None) -> Iterator[Finding]:
                 several = len(settings.tenants) > 1
                 yield msgspec.structs.replace(finding, tenant=tenant.slug if several else "")
     yield _check_web(url or default_url(settings.port))
-
-
-def _embedded_url(settings: Settings) -> Secret | None:
-    """Give where the embedded server of a running `up` is: its data folder tells."""
-    try:
-        url = Secret((Path(settings.data) / "redis.url").read_text(encoding="ascii").strip())
-        with contextlib.closing(_connect(url)) as store:
-            store.ping()
-    except (OSError, redis.exceptions.ConnectionError, redis.exceptions.TimeoutError):
-        return None
-    return url
-
-
-def _connect(url: Secret) -> redis.Redis:
-    return redis.Redis.from_url(
-        url.reveal(),
-        socket_timeout=_REDIS_TIMEOUT_S,
-        socket_connect_timeout=_REDIS_TIMEOUT_S,
-        retry=Retry(NoBackoff(), 0),
-    )
 
 
 def _check_redis(store: redis.Redis) -> Iterator[Finding]:
@@ -139,14 +116,14 @@ def _check_redis(store: redis.Redis) -> Iterator[Finding]:
 def _check_broker(url: Secret) -> Finding:
     # kombu's name for a Unix socket differs from redis-py's
     address = url.reveal().replace("unix://", "redis+socket://", 1)
-    options = {"socket_connect_timeout": _REDIS_TIMEOUT_S, "socket_timeout": _REDIS_TIMEOUT_S}
+    options = {"socket_connect_timeout": REDIS_TIMEOUT_S, "socket_timeout": REDIS_TIMEOUT_S}
     try:
         with kombu.Connection(
             address,
-            connect_timeout=_REDIS_TIMEOUT_S,
+            connect_timeout=REDIS_TIMEOUT_S,
             transport_options=options if address.startswith("redis") else {},
         ) as connection:
-            connection.ensure_connection(max_retries=1, timeout=_REDIS_TIMEOUT_S)
+            connection.ensure_connection(max_retries=1, timeout=REDIS_TIMEOUT_S)
     except Exception as error:  # noqa: BLE001 - each broker's library has its own errors
         return fail(
             "broker",
@@ -161,11 +138,22 @@ def _check_tenant(tenant: Tenant, store: redis.Redis | None) -> Iterator[Finding
     yield from _check_authenticity(tenant)
     if store is None:
         return
+    keys = Keyspace(tenant.slug)
     try:
-        head: Any = store.hgetall(Keyspace(tenant.slug).head)
+        pipe = store.pipeline(transaction=False)
+        pipe.hgetall(keys.head)
+        pipe.hgetall(keys.brake)
+        pipe.hlen(keys.quarantine)
+        head, brake, misfits = pipe.execute()
     except redis.exceptions.RedisError:
         return  # said already
     yield diagnosis.judge_head(head, time.time_ns() // 1_000_000, tenant.reconcile_s)
+    for finding in (
+        diagnosis.judge_brake(read_brake(brake)),
+        diagnosis.judge_quarantine(misfits),
+    ):
+        if finding is not None:
+            yield finding
 
 
 def _check_platform(tenant: Tenant) -> Iterator[Finding]:

@@ -16,7 +16,7 @@ def test_help_teaches(name: str) -> None:
     assert "Needs:" in result.output
 
 
-@pytest.mark.parametrize("name", ["doctor", "notify", "up"])
+@pytest.mark.parametrize("name", ["doctor", "notify", "up", "verify"])
 def test_wrong_settings_are_named_with_exit_code_2(name: str) -> None:
     """Every fault stands on standard error, and the exit code tells a supervisor not to retry."""
     result = CliRunner().invoke(main, [name])
