@@ -219,8 +219,7 @@ def _finish(round_: Round) -> None:
         )
         agenda.add(again)
         if scanned:
-            period_ms = int(round_.tenant.reconcile_s * 1000)
-            agenda.again[RECONCILE] = (now_ms + period_ms, Due(Trigger.RECONCILE))
+            agenda.again[RECONCILE] = (now_ms + _period_ms(round_), Due(Trigger.RECONCILE))
         left = [mark for mark in round_.claimed.marks if mark.scope not in round_.served]
         commits.finish(
             Finish(
@@ -251,6 +250,14 @@ def _tidy(context: Context, keys: Keyspace, lease: Lease) -> None:
     trimmed = trim(context.store, keys, lease.token, now_ms, settings.log_max, settings.log_days)
     if trimmed:
         log.info("log.trimmed", tenant=keys.tenant, changes=trimmed)
+
+
+def _period_ms(round_: Round) -> int:
+    """Give when the timer is to fire next; tenants whose feeds began together go apart."""
+    period_ms = int(round_.tenant.reconcile_s * 1000)
+    if round_.claimed.head.baseline_ms is None:
+        return int(round_.context.chance.uniform(0, period_ms))
+    return period_ms
 
 
 def _standing(round_: Round) -> dict[str, int | str]:

@@ -33,6 +33,7 @@ def test_examples_read_the_baseline(feed: Installation) -> None:
         "CPDFEED_URL": str(feed.client.base_url).rstrip("/"),
         "TOKEN": API_TOKEN,
         "CURSOR": f"{epoch}:0",
+        "REQUIREMENT": "60d5ec49b60b4b3a2c8f9a10",
         "REDIS_URL": str(feed.redis_url),
     }
     if shutil.which("curl") is None:
@@ -42,7 +43,8 @@ def test_examples_read_the_baseline(feed: Installation) -> None:
         command = [sys.executable, "-c", text] if language == "python" else ["bash", "-ec", text]
         run = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
         shown.append(run.stdout)
-    snapshot, changes, stream, group = shown
+    snapshot, changes, stream, group, past = shown
     assert '"requiredMinutes":660' in snapshot.replace(" ", "")
+    assert '"history":[]' in past
     for output in (changes, stream, group):
         assert "cpd.requirements.baseline" in output

@@ -409,3 +409,14 @@ def test_log_is_kept_within_its_bounds(known: Feed) -> None:
     known.ahead_ms = 2 * 86_400_000
     known.reconcile(CPDFEED_LOG_DAYS="1")
     assert [change["data"]["sequence"] for change in known.changes()] == [6]
+
+
+def test_timed_scans_are_spread(feed: Feed) -> None:
+    """After the baseline the timer fires at a random phase, then once a period."""
+    hourly = {"CPDFEED_RECONCILE_S": "3600"}
+    feed.reconcile(**hourly)
+    first_ms = feed.due_in_ms("reconcile")
+    assert first_ms is not None
+    assert 0 < first_ms < 3_590_000
+    feed.reconcile(**hourly)
+    assert feed.due_in_ms("reconcile") == pytest.approx(3_600_000, abs=3000)
