@@ -4,8 +4,10 @@ Entries are ``<sequence>-0`` without a gap; only the oldest are ever trimmed. Th
 entries after a place are read in one transaction, so what is missing is known to be gone.
 """
 
+import struct
 from asyncio import Semaphore
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from functools import cached_property
 from typing import Any, Final, NamedTuple
 
@@ -14,14 +16,15 @@ from redis.asyncio import Redis
 from sse_starlette import ServerSentEvent
 
 from workers.contract.codec import GENESIS, Cursor
-from workers.contract.errors import Gone
+from workers.contract.errors import Gone, TemporarilyUnavailable
 from workers.contract.keyspace import Keyspace
 
-HEAD_FIELDS: Final = ["epoch", "sequence", "digest", "baseline_ms"]
+HEAD_FIELDS: Final = ["epoch", "sequence", "digest", "baseline_ms", "time_ms"]
 REBASELINE: Final = (
     "The log does not hold what follows this cursor. Read the snapshot anew (GET /v1/requirements "
     "without `after`, all its pages), then go on from its changes_cursor."
 )
+_NO_BASELINE_RETRY_S: Final = 5
 _CONCURRENT_READS: Final = 16  # a thousand streams that fall behind share these connections
 
 
@@ -32,6 +35,7 @@ class Head(NamedTuple):
     sequence: int
     digest: str
     baseline_ms: int | None
+    time_ms: int
 
     @property
     def cursor(self) -> Cursor:
@@ -41,7 +45,7 @@ class Head(NamedTuple):
 
 def head_of(values: Sequence[bytes | None]) -> Head | None:
     """Give the head from its ``HEAD_FIELDS``; None while the tenant has no log."""
-    epoch, sequence, digest, baseline_ms = values
+    epoch, sequence, digest, baseline_ms, time_ms = values
     if epoch is None:
         return None
     return Head(
@@ -49,7 +53,28 @@ def head_of(values: Sequence[bytes | None]) -> Head | None:
         int(sequence or 0),
         digest.decode() if digest else GENESIS,
         None if baseline_ms is None else int(baseline_ms),
+        int(time_ms or 0),
     )
+
+
+def standing(head: Head | None) -> Head:
+    """Give the head of a log that has its baseline.
+
+    Raises:
+        TemporarilyUnavailable: ``no_baseline``.
+    """
+    if head is None or head.baseline_ms is None:
+        raise TemporarilyUnavailable(
+            "The first complete read of the platform is still to come.",
+            reason="no_baseline",
+            retry_after_s=_NO_BASELINE_RETRY_S,
+        )
+    return head
+
+
+def unpack_sequences(packed: bytes | None) -> tuple[int, ...]:
+    """Give the sequences of a field of ``history``: 8 bytes each, big-endian, the oldest first."""
+    return () if packed is None else struct.unpack(f">{len(packed) // 8}Q", packed)
 
 
 class Cause(msgspec.Struct, frozen=True):
@@ -78,28 +103,43 @@ class _Event(msgspec.Struct):
     data: Data
 
 
+class _Dated(msgspec.Struct):
+    time: datetime
+
+
 _events: Final = msgspec.json.Decoder(_Event)
+_dates: Final = msgspec.json.Decoder(_Dated)
 
 
 class Entry:
-    """One change of the log: its CloudEvent as it was written, decoded only when asked."""
+    """One change of the log: its CloudEvent as it was written, decoded only when asked.
 
-    def __init__(self, cursor: Cursor, type_: str, event: bytes) -> None:
+    ``requirement_id`` is empty for a baseline.
+    """
+
+    def __init__(self, cursor: Cursor, type_: str, event: bytes, requirement_id: str = "") -> None:
         self.cursor = cursor
         self.type = type_
         self.event = event
+        self.requirement_id = requirement_id
 
     @classmethod
     def parse(cls, epoch: str, entry: tuple[bytes, Mapping[bytes, bytes]]) -> "Entry":
         """Read an entry as Redis gives it."""
         id_, fields = entry
         cursor = Cursor(epoch, int(id_.partition(b"-")[0]))
-        return cls(cursor, fields[b"type"].decode(), fields[b"event"])
+        requirement_id = fields.get(b"requirement_id", b"").decode()
+        return cls(cursor, fields[b"type"].decode(), fields[b"event"], requirement_id)
 
     @cached_property
     def data(self) -> Data:
         """Give what the event says happened."""
         return _events.decode(self.event).data
+
+    @property
+    def time(self) -> datetime:
+        """Give when it was observed."""
+        return _dates.decode(self.event).time
 
     @cached_property
     def frame(self) -> bytes:
@@ -142,10 +182,31 @@ class ChangeLog:
 
         Keys: ``head``, ``changes``. Atomic: one transaction.
         """
-        head, entries = await self._read(tenant, "-", 1)
-        if head is None or not entries:
+        head, oldest = await self.span(tenant)
+        if head is None or oldest is None:
             return head and head.cursor
-        return Cursor(head.epoch, entries[0].cursor.sequence - 1)
+        return Cursor(head.epoch, oldest.cursor.sequence - 1)
+
+    async def span(self, tenant: str) -> tuple[Head | None, Entry | None]:
+        """Give where the log stands, and the oldest change that is left, if any.
+
+        Keys: ``head``, ``changes``. Atomic: one transaction.
+        """
+        head, entries = await self._read(tenant, "-", 1)
+        return head, entries[0] if entries else None
+
+    async def pick(self, tenant: str, epoch: str, sequences: Iterable[int]) -> dict[int, Entry]:
+        """Give single changes by sequence, without those that were trimmed or are still to come.
+
+        Keys: ``changes``.
+        """
+        key = Keyspace(tenant).changes
+        async with self._turn, self._redis.pipeline(transaction=False) as pipeline:
+            for sequence in sequences:
+                pipeline.xrange(key, min=f"{sequence}", max=f"{sequence}", count=1)
+            replies = await pipeline.execute()
+        entries = [Entry.parse(epoch, entry) for reply in replies for entry in reply]
+        return {entry.cursor.sequence: entry for entry in entries}
 
     async def follow(self, tenant: str, cursor: Cursor, count: int) -> list[Entry]:
         """Give up to ``count`` changes after a place, without a gap.

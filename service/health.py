@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from service.progress import coverage_lag_s
 from service.state import State, state_of
 from workers.contract.errors import SchemaUnknown
 from workers.contract.keyspace import Keyspace
@@ -49,7 +50,7 @@ async def _check(state: State) -> dict[str, dict[str, Any]]:
         except SchemaUnknown:
             schema = {"ok": False}
         durability = await read_durability(state.redis)
-        tenants = await _count(state.redis, list(state.settings.tenants))
+        tenants = await _count(state.redis, list(state.settings.tenants), state.now_ms())
     except RedisError:
         return {"redis": {"ok": False}}
     return {
@@ -65,16 +66,27 @@ async def _check(state: State) -> dict[str, dict[str, Any]]:
     }
 
 
-async def _count(redis: Redis, tenants: Sequence[str]) -> dict[str, int]:
-    """Count tenants with a baseline, and notifications that are pending in all of them."""
+async def _count(redis: Redis, tenants: Sequence[str], now_ms: int) -> dict[str, int | float]:
+    """Count tenants with a baseline or a brake, and what is pending in all of them.
+
+    The coverage lag is that of the oldest notification that no read covers; a brake needs a look
+    and keeps nothing from being accepted.
+    """
     pipeline = redis.pipeline(transaction=False)
     for tenant in tenants:
-        pipeline.hmget(Keyspace(tenant).head, "baseline_ms", "pending")
-    heads = await pipeline.execute()
+        keys = Keyspace(tenant)
+        pipeline.hmget(keys.head, "baseline_ms", "pending", "oldest_ms")
+        pipeline.hexists(keys.brake, "strength")
+    replies = await pipeline.execute()
+    heads = replies[::2]
     return {
         "configured": len(tenants),
-        "with_baseline": sum(baseline is not None for baseline, _ in heads),
-        "pending": sum(int(pending or 0) for _, pending in heads),
+        "with_baseline": sum(baseline is not None for baseline, _, _ in heads),
+        "pending": sum(int(pending or 0) for _, pending, _ in heads),
+        "coverage_lag_s": max(
+            (coverage_lag_s(pending, oldest, now_ms) for _, pending, oldest in heads), default=0.0
+        ),
+        "brakes_engaged": sum(replies[1::2]),
     }
 
 

@@ -4,6 +4,8 @@ A call declares its query as a record; each field's ``Meta`` bounds the value an
 the caller. Lists may be repeated, comma-separated, or both.
 """
 
+import re
+from datetime import datetime
 from typing import Annotated, Any, Final, TypeVar, get_origin
 
 import msgspec
@@ -17,6 +19,9 @@ from workers.contract.errors import BadRequest
 Id = Annotated[str, Meta(pattern=r"^[0-9a-fA-F]{24}\Z", description="24 hexadecimal digits")]
 """An id of the platform, as ``contract.scope.is_id`` knows it."""
 Limit = Annotated[int, Meta(ge=1, le=1000, description="a whole number from 1 to 1000")]
+
+
+_SEQUENCE: Final = re.compile(r"\d{1,16}", re.ASCII)
 
 
 class NoQuery(Struct, frozen=True):
@@ -68,6 +73,24 @@ def read_cursor(text: str) -> Cursor:
         return Cursor.parse(text)
     except ValueError as error:
         raise BadRequest("This is no cursor of this feed.", reason="cursor_malformed") from error
+
+
+def read_as_of(text: str) -> int | datetime:
+    """Give the sequence or the time that a caller names.
+
+    Raises:
+        BadRequest: ``bad_parameter``.
+    """
+    if _SEQUENCE.fullmatch(text):
+        return int(text)
+    try:
+        moment: datetime = msgspec.convert(text, Annotated[datetime, Meta(tz=True)])
+    except msgspec.ValidationError as error:
+        raise BadRequest(
+            "as_of must be a sequence, or an RFC 3339 time with its zone (in a URL, + is %2B).",
+            reason="bad_parameter",
+        ) from error
+    return moment
 
 
 def _value(field: FieldInfo, given: list[str]) -> Any:  # noqa: ANN401 - the field's type is data

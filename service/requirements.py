@@ -1,7 +1,8 @@
 """Serve the snapshot: the requirements as they stood at one place of the change log.
 
-The first page pins the place; the following ones show the same moment, whatever is committed in
-between, and the change log continues from there without a gap.
+That is where the log stands, or an earlier place that ``as_of`` names. The first page pins it; the
+following ones show the same moment, whatever is committed in between, and the change log
+continues from there without a gap.
 """
 
 from typing import Annotated, Any, Final, NamedTuple, Self
@@ -13,13 +14,15 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from service.auth import authorize
-from service.parameters import Id, Limit, NoQuery, read_cursor, read_id, read_query
+from service.parameters import Id, Limit, read_as_of, read_cursor, read_id, read_query
 from service.snapshot import Snapshots
 from service.state import state_of
 from workers.contract.codec import Cursor, served_row
 from workers.contract.errors import BadRequest
 from workers.contract.model import Requirement
 from workers.contract.scope import is_id
+
+_AsOf = Annotated[str, Meta(description="one sequence, or one time")]
 
 
 class RequirementsQuery(Struct, frozen=True):
@@ -28,6 +31,13 @@ class RequirementsQuery(Struct, frozen=True):
     limit: Limit = 1000
     after: Annotated[str, Meta(description="one cursor")] | None = None
     audience_id: tuple[Id, ...] = ()
+    as_of: _AsOf | None = None
+
+
+class RequirementQuery(Struct, frozen=True):
+    """What one requirement can be asked for with."""
+
+    as_of: _AsOf | None = None
 
 
 class Place(NamedTuple):
@@ -64,7 +74,7 @@ class Page(Struct, frozen=True):
 
 
 class One(Struct, frozen=True):
-    """One requirement, and where the log stood when it was read."""
+    """One requirement, and the place at which it stands, or stood."""
 
     requirement: dict[str, Any]
     sequence: int
@@ -75,15 +85,21 @@ async def list_requirements(request: Request) -> Response:
     """Answer with one page of the snapshot.
 
     Raises:
-        BadRequest: A parameter or the cursor is malformed.
-        Gone: The pinned place cannot be reached any more.
+        BadRequest: A parameter or the cursor is malformed, or ``as_of`` still to come.
+        Gone: The pinned place, or ``as_of``, cannot be reached any more.
         TemporarilyUnavailable: ``no_baseline``.
     """
     tenant = await authorize(request, "feed:read")
     query = read_query(request, RequirementsQuery)
     snapshots = _snapshots_of(request)
+    as_of = None if query.as_of is None else read_as_of(query.as_of)
     if query.after is None:
-        pinned, last_id = await snapshots.pin(tenant), ""
+        pinned, last_id = await snapshots.pin(tenant, as_of), ""
+    elif as_of is not None:
+        raise BadRequest(
+            "as_of begins a snapshot, after goes on with the one it began: give one of them.",
+            reason="bad_parameter",
+        )
     else:
         pinned, last_id = Place.parse(query.after)
     audiences = frozenset(query.audience_id)
@@ -99,17 +115,24 @@ async def list_requirements(request: Request) -> Response:
 
 
 async def read_requirement(request: Request) -> Response:
-    """Answer with one requirement as it stands.
+    """Answer with one requirement as it stands, or stood.
 
     Raises:
-        BadRequest: ``id_malformed``, or a parameter was given.
+        BadRequest: ``id_malformed``, or a parameter is, or ``as_of`` is still to come.
+        Gone: ``as_of`` cannot be reached any more.
         NotFound: There is none by that id.
         TemporarilyUnavailable: ``no_baseline``.
     """
     tenant = await authorize(request, "feed:read")
-    read_query(request, NoQuery)
-    requirement, head = await _snapshots_of(request).one(tenant, read_id(request))
-    return _json(One(_served(requirement), head.sequence, head.digest))
+    query = read_query(request, RequirementQuery)
+    id_ = read_id(request)
+    snapshots = _snapshots_of(request)
+    if query.as_of is None:
+        stood = await snapshots.one(tenant, id_)
+    else:
+        place = await snapshots.pin(tenant, read_as_of(query.as_of))
+        stood = await snapshots.one_at(tenant, id_, place)
+    return _json(One(_served(stood.requirement), stood.sequence, stood.digest))
 
 
 def _served(requirement: Requirement) -> dict[str, Any]:

@@ -8,12 +8,22 @@ set of ids are exact: neither changes without a change. Times may be those of a 
 import asyncio
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from redis.asyncio import Redis
 
-from service.changelog import HEAD_FIELDS, REBASELINE, ChangeLog, Entry, Head, head_of
+from service.changelog import (
+    HEAD_FIELDS,
+    REBASELINE,
+    ChangeLog,
+    Head,
+    head_of,
+    standing,
+    unpack_sequences,
+)
+from service.moments import AsOf, find_place
+from service.past import Past, Pasts
 from workers.contract.codec import (
     Cursor,
     pack_id,
@@ -22,24 +32,14 @@ from workers.contract.codec import (
     unpack_ids,
     unpack_row,
 )
-from workers.contract.errors import Gone, NotFound, TemporarilyUnavailable
+from workers.contract.errors import Gone, NotFound
 from workers.contract.keyspace import Keyspace
-from workers.contract.model import Kind, Requirement
+from workers.contract.model import Requirement
 
-UNDO_MAX: Final = 50_000
-"""Changes after which the pages of a snapshot have to be begun anew."""
-_BATCH: Final = 1000
 _INDEXES_KEPT: Final = 8
-_NO_BASELINE_RETRY_S: Final = 5
+_NONE: Final = "There is no requirement by this id."
 
 _Index = tuple[str, Cursor, frozenset[str]]
-
-
-class Past(NamedTuple):
-    """How the requirements stood that were touched since a place, and the digest there."""
-
-    touched: Mapping[str, Requirement | None]
-    digest: str
 
 
 class Page(NamedTuple):
@@ -50,20 +50,12 @@ class Page(NamedTuple):
     more: bool
 
 
-def undo(entries: Iterable[Entry], touched: dict[str, Requirement | None]) -> None:
-    """Note how each requirement stood before the first of its changes, the oldest first.
+class Stood(NamedTuple):
+    """One requirement as it stood at a place, and the digest there."""
 
-    Raises:
-        Gone: A baseline is among them: what was before it is not known.
-    """
-    for entry in entries:
-        change = entry.data
-        if change.kind == Kind.BASELINE:
-            raise Gone(REBASELINE)
-        id_ = change.requirement_id
-        if id_ is not None and id_ not in touched:
-            before = change.before
-            touched[id_] = None if before is None else parse_served_row(id_, before)
+    requirement: Requirement
+    sequence: int
+    digest: str
 
 
 class Snapshots:
@@ -72,10 +64,11 @@ class Snapshots:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._log = ChangeLog(redis)
+        self._pasts = Pasts(self._log)
         self._indexes: OrderedDict[_Index, list[bytes]] = OrderedDict()
 
-    async def one(self, tenant: str, id_: str) -> tuple[Requirement, Head]:
-        """Give one requirement as it stands, and the head it stands at.
+    async def one(self, tenant: str, id_: str) -> Stood:
+        """Give one requirement as it stands.
 
         Keys: ``head``, ``rows``. Atomic: one transaction.
 
@@ -83,18 +76,53 @@ class Snapshots:
             NotFound: There is none by that id.
             TemporarilyUnavailable: ``no_baseline``.
         """
-        packed, head = await self._with_head(tenant, "HGET", Keyspace(tenant).rows, pack_id(id_))
-        if packed is None:
-            raise NotFound("There is no requirement by this id.")
-        return unpack_row(id_, packed).requirement, head
+        (packed,), head = await self._with_head(
+            tenant, ["HGET", Keyspace(tenant).rows, pack_id(id_)]
+        )
+        return Stood(_there(id_, packed), head.sequence, head.digest)
 
-    async def pin(self, tenant: str) -> Cursor:
-        """Give the place at which the snapshot stands now.
+    async def one_at(self, tenant: str, id_: str, place: Cursor) -> Stood:
+        """Give one requirement as it stood at a place: before the first of its changes since.
+
+        Keys: ``head``, ``rows``, ``history``, ``changes``. Atomic: the row with its history; the
+        log behind it never changes.
 
         Raises:
+            Gone: The place cannot be reached any more.
+            NotFound: There was none by that id.
             TemporarilyUnavailable: ``no_baseline``.
         """
-        return _standing(await self._log.head(tenant)).cursor
+        keys, field = Keyspace(tenant), pack_id(id_)
+        (packed, history), head = await self._with_head(
+            tenant, ["HGET", keys.rows, field], ["HGET", keys.history, field]
+        )
+        if place == head.cursor:
+            return Stood(_there(id_, packed), head.sequence, head.digest)
+        since = [s for s in unpack_sequences(history) if s > place.sequence][:1]
+        following = place.sequence + 1
+        entries = await self._log.pick(tenant, head.epoch, {following, *since})
+        if place.epoch != head.epoch or not entries.keys() >= {following, *since}:
+            raise Gone(REBASELINE)
+        if since:
+            before = entries[since[0]].data.before
+            if before is None:
+                raise NotFound(_NONE)
+            requirement = parse_served_row(id_, before)
+        else:
+            requirement = _there(id_, packed)
+        return Stood(requirement, place.sequence, entries[following].data.previous_digest)
+
+    async def pin(self, tenant: str, as_of: AsOf | None = None) -> Cursor:
+        """Give the place at which the snapshot stands, or stood.
+
+        Raises:
+            BadRequest: ``bad_parameter``, the place is still to come.
+            Gone: ``as_of_gone``, the log does not reach back so far.
+            TemporarilyUnavailable: ``no_baseline``.
+        """
+        if as_of is None:
+            return standing(await self._log.head(tenant)).cursor
+        return await find_place(self._log, tenant, as_of)
 
     async def page(
         self, tenant: str, pinned: Cursor, audiences: frozenset[str], last_id: str, limit: int
@@ -112,10 +140,12 @@ class Snapshots:
         start = bisect_right(ids, last_id, key=unpack_id)
         wanted = ids[start : start + limit]
         if wanted:
-            packed, head = await self._with_head(tenant, "HMGET", Keyspace(tenant).rows, *wanted)
+            (packed,), head = await self._with_head(
+                tenant, ["HMGET", Keyspace(tenant).rows, *wanted]
+            )
         else:
-            packed, head = [], _standing(await self._log.head(tenant))
-        past = await self._undo(tenant, head, pinned)
+            packed, head = [], standing(await self._log.head(tenant))
+        past = await self._pasts.at(tenant, head, pinned)
         rows = [
             _as_it_stood(unpack_id(id_), row, past) for id_, row in zip(wanted, packed, strict=True)
         ]
@@ -137,43 +167,34 @@ class Snapshots:
         keys = Keyspace(tenant)
         if audiences:
             fields = [pack_id(audience) for audience in audiences]
-            lists, head = await self._with_head(tenant, "HMGET", keys.audiences, *fields)
+            (lists,), head = await self._with_head(tenant, ["HMGET", keys.audiences, *fields])
             ids = [pack_id(id_) for packed in lists for id_ in unpack_ids(packed)]
         else:
-            ids, head = await self._with_head(tenant, "HKEYS", keys.rows)
-        past = await self._undo(tenant, head, pinned)
+            (ids,), head = await self._with_head(tenant, ["HKEYS", keys.rows])
+        past = await self._pasts.at(tenant, head, pinned)
         # A hundred thousand ids take a tenth of a second: others are served meanwhile.
-        return await asyncio.to_thread(_index, ids, past, audiences)
+        return await asyncio.to_thread(_index, ids, dict(past.touched), audiences)
 
-    async def _undo(self, tenant: str, head: Head, pinned: Cursor) -> Past:
-        if pinned.epoch != head.epoch or not 0 <= head.sequence - pinned.sequence <= UNDO_MAX:
-            raise Gone(REBASELINE)
-        touched: dict[str, Requirement | None] = {}
-        digest, place = head.digest, pinned
-        while place.sequence < head.sequence:
-            count = min(_BATCH, head.sequence - place.sequence)
-            entries = await self._log.follow(tenant, place, count)
-            if not entries:
-                raise Gone(REBASELINE)  # the log is older than it was a moment ago
-            if place is pinned:
-                digest = entries[0].data.previous_digest
-            undo(entries, touched)
-            place = entries[-1].cursor
-        return Past(touched, digest)
-
-    async def _with_head(self, tenant: str, *command: str | bytes) -> tuple[Any, Head]:
+    async def _with_head(
+        self, tenant: str, *reads: Sequence[str | bytes]
+    ) -> tuple[list[Any], Head]:
         """Read something and the head it belongs to, in one transaction."""
         async with self._redis.pipeline(transaction=True) as transaction:
             transaction.hmget(Keyspace(tenant).head, HEAD_FIELDS)
-            transaction.execute_command(*command)
-            values, reply = await transaction.execute()
-        return reply, _standing(head_of(values))
+            for read in reads:
+                transaction.execute_command(*read)
+            values, *replies = await transaction.execute()
+        return replies, standing(head_of(values))
 
 
-def _index(ids: Iterable[bytes], past: Past, audiences: frozenset[str]) -> list[bytes]:
+def _index(
+    ids: Iterable[bytes],
+    touched: Mapping[str, Requirement | None],
+    audiences: frozenset[str],
+) -> list[bytes]:
     """Give the packed ids of a place, in the order of ids, from those of the head."""
     stood = set(ids)
-    for id_, before in past.touched.items():
+    for id_, before in touched.items():
         if before is not None and (not audiences or before.audience_id in audiences):
             stood.add(pack_id(id_))
         else:
@@ -181,14 +202,10 @@ def _index(ids: Iterable[bytes], past: Past, audiences: frozenset[str]) -> list[
     return sorted(stood, key=unpack_id)
 
 
-def _standing(head: Head | None) -> Head:
-    if head is None or head.baseline_ms is None:
-        raise TemporarilyUnavailable(
-            "The first complete read of the platform is still to come.",
-            reason="no_baseline",
-            retry_after_s=_NO_BASELINE_RETRY_S,
-        )
-    return head
+def _there(id_: str, packed: bytes | None) -> Requirement:
+    if packed is None:
+        raise NotFound(_NONE)
+    return unpack_row(id_, packed).requirement
 
 
 def _as_it_stood(id_: str, packed: bytes | None, past: Past) -> Requirement:

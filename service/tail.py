@@ -4,13 +4,18 @@ A commit announces itself; one subscription of the process hears it, one read fe
 into a bounded window, and every stream and long poll of that tenant is woken to take it from
 there. An announcement may be lost: watched logs are looked at again every few seconds, and
 whenever the subscription was made anew.
+
+A log that stands lower than it was seen has lost changes that were served under its name. The
+workers are told, and begin a new epoch.
 """
 
 import asyncio
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import msgspec
 import stamina
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -22,6 +27,7 @@ from workers.contract import logs
 from workers.contract.codec import Cursor
 from workers.contract.errors import Gone
 from workers.contract.keyspace import Keyspace
+from workers.contract.model import Due, Trigger
 from workers.contract.settings import Secret
 
 WINDOW: Final = 1000
@@ -32,6 +38,8 @@ CHUNK_BYTES: Final = 64 * 1024
 """A chunk ends with the frame that reaches this: what one slow reader can make us hold."""
 _CHUNKS_KEPT: Final = 64
 
+_WENT_BACK: Final = Path(__file__).with_name("went_back.lua").read_text(encoding="utf-8")
+_WHY: Final = msgspec.json.encode(Due(Trigger.RECONCILE))
 _PATTERN: Final = Keyspace("*").committed  # in a glob, braces stand for themselves
 _PREFIX, _, _SUFFIX = _PATTERN.partition("*")
 
@@ -131,7 +139,9 @@ class Tail:
         self._url = url
         self._shutting_down = shutting_down
         self._recheck_s = recheck_s
+        self._went_back = redis.register_script(_WENT_BACK)
         self._windows: dict[str, Window] = {}
+        self._stood: dict[str, Cursor] = {}
         self._run = asyncio.create_task(self._keep_fresh())
 
     @property
@@ -222,7 +232,25 @@ class Tail:
                 pass  # another epoch, or too far behind: begin at the head
             else:
                 window.extend(entries)
+                self._stood[window.tenant] = window.end
                 return len(entries) == BATCH
         head = await self.log.head(window.tenant)
+        if head is not None:
+            await self._compare(window.tenant, head.cursor)
         window.restart(head and head.cursor)
         return False
+
+    async def _compare(self, tenant: str, now: Cursor) -> None:
+        """Remember where a log stands; if that is lower than before, tell the workers.
+
+        Keys: ``head``, ``due``, ``due:why``. Atomic: see ``went_back.lua``.
+        """
+        stood = self._stood.get(tenant, now)
+        if stood.epoch == now.epoch and stood.sequence > now.sequence:
+            keys = Keyspace(tenant)
+            if await self._went_back(
+                [keys.head, keys.due, keys.due_why],
+                [stood.epoch, stood.sequence, str(stood), _WHY],
+            ):
+                _log.error("log.went_back", tenant=tenant, seen=stood.sequence, now=now.sequence)
+        self._stood[tenant] = now

@@ -72,7 +72,7 @@ KEYS: Final = (
         "sorted set",
         PERMANENT,
         "Re-reads that are due later, by time in ms",
-        "commit, sweep",
+        "commit, sweep, web",
         "claim",
     ),
     Key(
@@ -80,7 +80,7 @@ KEYS: Final = (
         "hash",
         PERMANENT,
         "Scope → why and how often it was read again",
-        "commit, sweep",
+        "commit, sweep, web",
         "claim",
     ),
     Key(
@@ -92,7 +92,14 @@ KEYS: Final = (
         "/v1",
     ),
     Key("quarantine", "hash", PERMANENT, "Misfit rows: id or hash → JSON", "commit", "/v1"),
-    Key("stats", "hash", PERMANENT, "Counters since the first start", "commit, accept", "metrics"),
+    Key(
+        "stats",
+        "hash",
+        PERMANENT,
+        "Counters since the first start",
+        "commit, accept",
+        "metrics, /v1",
+    ),
     Key("lease", "string", "15 s", "Fencing token of the one who refreshes", "claim", "commit"),
     Key("wake", "string", "5 s", "A call was sent", "accept, sweep, claim", "accept, sweep"),
     Key(
@@ -210,7 +217,7 @@ STATS: Final = {
     "duplicate": "Notifications that repeated an earlier one",
     "ignored": "Notifications that a rule ignored",
     "reads": "Requests to the platform for pages, requirements and audiences",
-    "changes": "Changes published",
+    "changes": "Changes published, baselines among them",
     "unannounced": "Changes that no notification had announced",
     "pages_unchanged": "Pages recognised by their digest, without decoding",
     "scans": "Complete scans",

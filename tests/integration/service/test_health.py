@@ -9,7 +9,7 @@ import redis
 from redis.asyncio import Redis
 
 from service.health import Durability, read_durability
-from tests.integration.service.conftest import TENANT_ID, Site, Start
+from tests.integration.service.conftest import TENANT_ID, Clock, Site, Start
 from workers import embedded
 from workers.contract.keyspace import Keyspace
 
@@ -24,11 +24,12 @@ def test_liveness_touches_nothing(start: Start) -> None:
 
 
 def test_readiness_says_what_can_be_relied_on(
-    start: Start, store: redis.Redis, keys: Keyspace
+    start: Start, store: redis.Redis, keys: Keyspace, clock: Clock
 ) -> None:
     """Ready: Redis answers, its data is ours, and what it promises is said; counts, no names."""
-    site = start()
+    site = start(None, clock)
     site.notify()
+    clock.ms += 2500
     answer = site.client.get("/readyz")
     assert answer.status_code == 200
     assert answer.json() == {
@@ -42,11 +43,36 @@ def test_readiness_says_what_can_be_relied_on(
                 "promise": "disk",
                 "detail": ON_DISK,
             },
-            "tenants": {"configured": 1, "with_baseline": 0, "pending": 1},
+            "tenants": {
+                "configured": 1,
+                "with_baseline": 0,
+                "pending": 1,
+                "coverage_lag_s": 2.5,
+                "brakes_engaged": 0,
+            },
         },
     }
     store.hset(keys.head, "baseline_ms", 1)
     assert site.client.get("/readyz").json()["checks"]["tenants"]["with_baseline"] == 1
+
+
+def test_brake_is_said_and_no_failure(start: Start, store: redis.Redis, keys: Keyspace) -> None:
+    """Removals that are held back keep nothing from being accepted."""
+    store.hset(keys.brake, "strength", "operator")
+    answer = start().client.get("/readyz")
+    assert answer.status_code == 200
+    assert answer.json()["checks"]["tenants"]["brakes_engaged"] == 1
+
+
+def test_coverage_lag_is_that_of_the_oldest_of_all(
+    two_tenants: Site, store: redis.Redis, clock: Clock
+) -> None:
+    """Of several tenants, the one that has waited longest counts, and only what is pending."""
+    for slug, pending, waited_ms in (("acme", 1, 60_000), ("other", 0, 3_600_000)):
+        state: dict[Any, Any] = {"pending": pending, "oldest_ms": clock() - waited_ms}
+        store.hset(Keyspace(slug).head, mapping=state)
+    lag_s = two_tenants.client.get("/readyz").json()["checks"]["tenants"]["coverage_lag_s"]
+    assert 60 <= lag_s < 600
 
 
 def test_readiness_needs_redis(start: Start) -> None:

@@ -140,6 +140,7 @@ def test_every_key_and_field_is_pinned(lab: Lab, store: redis.Redis) -> None:
         "accept": "1",
         "last_ms": "1700000000000",
         "pending": "2",
+        "oldest_ms": "1700000000000",
     }
     fields = {
         "type": "assignment.updated",

@@ -7,6 +7,7 @@ import pytest
 import redis
 
 from tests.integration.service.conftest import ADMIN, READER, WRITER, Refuse, Site, Start
+from workers.contract.codec import read_brake
 from workers.contract.keyspace import Keyspace
 
 ID = "60d5ec49b60b4b3a2c8f9a11"
@@ -71,13 +72,16 @@ def test_equal_refreshes_are_all_served(start: Start) -> None:
         {"audience_id": ID, "requirement_id": ID},
         {"scope": "collection", "audience_id": ID},
         {"scope": "collection", "unknown": 1},
-        {"release_brake": True},
+        {"release_brake": False},
+        {"release_brake": 1},
+        {"release_brake": "true"},
+        {"release_brake": True, "scope": "collection"},
         {"unknown": ID},
     ],
 )
 def test_other_bodies_are_refused(start: Start, refused: Refuse, body: object) -> None:
-    """Anything but exactly one of the three forms is refused."""
-    refused(ask(start(), body), 400, "bad_request")
+    """Anything but exactly one of the four forms is refused, whoever asks."""
+    refused(ask(start(), body, ADMIN), 400, "bad_request")
 
 
 @pytest.mark.parametrize(("content", "reason"), [(b"{", "not_json"), (b"[]", "not_an_object")])
@@ -126,6 +130,67 @@ def test_full_inbox_refuses_a_refresh(start: Start) -> None:
     ask(site, {"scope": "collection"})
     answer = ask(site, {"scope": "collection"})
     assert (answer.status_code, answer.json()["reason"]) == (429, "inbox_full")
+
+
+# --- the brake --------------------------------------------------------------------------------
+
+BRAKE: dict[Any, Any] = {
+    "strength": "operator",
+    "since_ms": 1_700_000_000_000,
+    "scan_ms": 1_700_000_000_000,
+    "rows": 100,
+    "suspects": 0,
+    "ids": b"\x90",
+}
+
+
+@pytest.mark.parametrize("strength", ["operator", "scan"])
+def test_admin_releases_the_brake(
+    start: Start, store: redis.Redis, keys: Keyspace, logged: list[Any], strength: str
+) -> None:
+    """An operator lets go what the brake holds, and the collection is read for it."""
+    held = BRAKE | {"strength": strength}
+    store.hset(keys.brake, mapping=held)
+    site = start()
+    answer = ask(site, {"release_brake": True}, ADMIN)
+    assert answer.status_code == 202
+    id_ = answer.json()["notification"]
+    assert answer.json() == {"notification": id_, "status": "accepted"}
+    assert store.hget(keys.marks, "collection") == f"{id_} 1 1 1".encode()
+    found: Any = store.hgetall(keys.brake)
+    brake = read_brake(found)
+    assert brake is not None
+    assert (brake.released, brake.strength, brake.rows) == (True, strength, 100)
+    said = [entry for entry in logged if entry["event"] == "brake.released"]
+    assert [entry["tenant"] for entry in said] == ["acme"]
+
+
+def test_brake_that_is_not_engaged_stays_so(
+    start: Start, store: redis.Redis, keys: Keyspace, logged: list[Any]
+) -> None:
+    """A release finds nothing held back: nothing is left that would let go a later brake."""
+    assert ask(start(), {"release_brake": True}, ADMIN).status_code == 202
+    assert not store.exists(keys.brake)
+    assert store.hexists(keys.marks, "collection")
+    assert [entry for entry in logged if entry["event"] == "brake.released"] == []
+
+
+@pytest.mark.parametrize("token", [READER, WRITER])
+def test_only_an_admin_releases_the_brake(
+    start: Start, store: redis.Redis, keys: Keyspace, refused: Refuse, token: str
+) -> None:
+    """Who may refresh may not release the brake, and nothing comes of the attempt."""
+    store.hset(keys.brake, mapping=BRAKE)
+    answer = ask(start(), {"release_brake": True}, token)
+    refused(answer, 403, "insufficient_scope")
+    assert not store.hexists(keys.brake, "released")
+
+
+def test_scope_that_is_needed_for_the_brake_is_named(start: Start) -> None:
+    """The challenge says which scope it takes."""
+    answer = ask(start(), {"release_brake": True})
+    challenge = 'Bearer error="insufficient_scope", scope="admin"'
+    assert answer.headers["www-authenticate"] == challenge
 
 
 def test_location_names_the_tenant_where_there_are_several(two_tenants: Site) -> None:

@@ -15,10 +15,11 @@ ID = "60D5ec49b60b4b3a2c8f9a11"
         ({"scope": "collection"}, COLLECTION),
         ({"audience_id": ID}, Scope(ScopeKind.AUDIENCE, ID)),
         ({"requirement_id": ID}, Scope(ScopeKind.REQUIREMENT, ID)),
+        ({"release_brake": True}, COLLECTION),
     ],
 )
 def test_scope_is_read(body: dict[str, object], scope: Scope) -> None:
-    """Each of the three forms names one scope."""
+    """Each of the four forms names one scope."""
     assert read_scope(body) == scope
 
 
@@ -30,7 +31,9 @@ def test_scope_is_read(body: dict[str, object], scope: Scope) -> None:
         {"audience_id": ""},
         {"audience_id": None},
         {"audienceId": ID},
-        {"release_brake": True},
+        {"release_brake": False},
+        {"release_brake": 1},
+        {"release_brake": True, "scope": "collection"},
         {"scope": "collection", "requirement_id": ID},
     ],
 )

@@ -25,6 +25,7 @@ from workers.contract.codec import (
     GENESIS,
     Cursor,
     chain_digest,
+    ms_text,
     pack_id,
     pack_ids,
     pack_row,
@@ -35,6 +36,7 @@ from workers.contract.model import Requirement, Row
 
 DEADLINE_S = 20.0
 TOKEN = "reader"
+START_MS = 1_700_000_000_000
 _ENV = {
     "CPDFEED_TENANT": "acme",
     "CPDFEED_TENANT_ID": "eu-west-2_Example01",
@@ -63,7 +65,9 @@ class Log:
         self.sequence, self.digest = 0, GENESIS
         self.rows: dict[str, Requirement] = {}
         self.events: list[dict[str, Any]] = []
+        self.history: dict[str, bytes] = {}
         self.padding = ""
+        self.time_ms = START_MS
 
     def id(self, number: int) -> str:
         """Give an id, in the order of numbers."""
@@ -98,9 +102,21 @@ class Log:
         self.store.xtrim(self.keys.changes, minid=f"{first}-0", approximate=False)
 
     def begin_epoch(self, epoch: str) -> None:
-        """Go on in a new epoch, with what there is."""
+        """Go on in a new epoch, whose baseline keeps every row."""
         self.epoch = epoch
-        self.store.hset(self.keys.head, "epoch", epoch)
+        self.baseline(*self.rows.values())
+
+    def go_back(self, sequence: int) -> None:
+        """Lose the changes after a sequence, as a server does that comes back older."""
+        left: Any = self.store.xrange(self.keys.changes, max=f"{sequence}")
+        del self.events[sequence:]
+        self.sequence, self.digest = sequence, self.events[-1]["data"]["digest"]
+        pipe = self.store.pipeline(transaction=True)
+        pipe.delete(self.keys.changes)
+        for id_, fields in left:
+            pipe.xadd(self.keys.changes, fields, id=id_)
+        pipe.hset(self.keys.head, mapping={"sequence": self.sequence, "digest": self.digest})
+        pipe.execute()
 
     def served(self) -> list[dict[str, Any]]:
         """Give the snapshot as it is to be served."""
@@ -142,6 +158,7 @@ class Log:
                 "id": f"{self.epoch}:{self.sequence}",
                 "source": "/tenants/acme/cpdRequirementSummaries",
                 "type": type_,
+                "time": ms_text(self.time_ms),
                 "data": {**data, "sequence": self.sequence, "previous_digest": self.digest},
             }
             self.digest = chain_digest(self.digest, event)
@@ -155,12 +172,16 @@ class Log:
                 "tenant": "acme",
             }
             pipe.xadd(self.keys.changes, fields, id=f"{self.sequence}-0")  # type: ignore[arg-type]
+            if id_:
+                self.history[id_] = self.history.get(id_, b"") + self.sequence.to_bytes(8, "big")
+                pipe.hset(self.keys.history, pack_id(id_), self.history[id_])
         pipe.xtrim(self.keys.changes, minid=f"{trim}-0", approximate=False)
         self._write_rows(pipe)
         state: dict[Any, Any] = {
             "epoch": self.epoch,
             "sequence": self.sequence,
             "digest": self.digest,
+            "time_ms": self.time_ms,
         }
         pipe.hset(self.keys.head, mapping={**state, **(head or {})})
         pipe.publish(self.keys.committed, self.sequence)

@@ -159,11 +159,48 @@ def test_cursor_before_any_log_is_gone(consumer: Consumer) -> None:
     assert consumer.refusal("/v1/changes", after="e1:0") == (410, "cursor_gone")
 
 
-def test_gone_says_how_to_go_on(consumer: Consumer, log: Log) -> None:
-    """A 410 names the call that gives a new start."""
+@pytest.mark.parametrize("path", ["/v1/changes", "/v1/changes/stream"])
+@pytest.mark.parametrize("cursor", ["e1:8", "e2:3", "e2:9"])
+def test_gone_says_how_to_go_on(consumer: Consumer, log: Log, path: str, cursor: str) -> None:
+    """Whyever a cursor is gone, the 410 names the way to a new start, and it leads on."""
     log.baseline()
-    detail = consumer.http.get("/v1/changes", params={"after": "e0:1"}).json()["detail"]
-    assert "GET /v1/requirements" in detail
+    log.put(*(log.row(number) for number in range(5)))
+    log.begin_epoch("e2")
+    log.put(log.row(9), trim=5)
+    answer = consumer.http.get(path, params={"after": cursor})
+    assert (answer.status_code, answer.json()["reason"]) == (410, "cursor_gone")
+    assert "GET /v1/requirements" in answer.json()["detail"]
+    assert "changes_cursor" in answer.json()["detail"]
+    snapshot = consumer.get("/v1/requirements")
+    assert snapshot["requirements"] == log.served()
+    log.put(log.row(10))
+    assert consumer.sequences(after=snapshot["changes_cursor"]) == [9]
+
+
+@pytest.mark.parametrize("path", ["/v1/changes", "/v1/changes/stream"])
+def test_log_without_any_change_left_is_good_at_its_head(
+    consumer: Consumer, log: Log, store: redis.Redis, path: str
+) -> None:
+    """When all was trimmed, what follows the head can be had, and nothing before it."""
+    log.baseline()
+    log.put(log.row(1), log.row(2))
+    store.xtrim(log.keys.changes, maxlen=0, approximate=False)
+    assert consumer.refusal(path, after="e1:2") == (410, "cursor_gone")
+    assert consumer.get("/v1/changes") == {"changes": [], "cursor": "e1:3"}
+    log.put(log.row(3))
+    assert consumer.sequences(after="e1:3") == [4]
+
+
+def test_log_is_trimmed_between_pages(consumer: Consumer, log: Log) -> None:
+    """Who reads slower than the log is trimmed is told, and no change is skipped in silence."""
+    log.baseline()
+    log.put(*(log.row(number) for number in range(10)))
+    cursor = consumer.get("/v1/changes", limit=3)["cursor"]
+    log.trim(4)
+    assert consumer.sequences(after=cursor, limit=1) == [4]
+    log.trim(5)
+    assert consumer.refusal("/v1/changes", after=cursor) == (410, "cursor_gone")
+    assert consumer.refusal("/v1/changes", after=cursor, wait=5) == (410, "cursor_gone")
 
 
 @pytest.mark.parametrize(

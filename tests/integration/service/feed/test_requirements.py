@@ -193,11 +193,10 @@ def test_snapshot_that_cannot_be_reached_is_gone(consumer: Consumer, log: Log, p
     assert answer == (410, "cursor_gone")
 
 
-def test_snapshot_from_before_a_baseline_is_gone(consumer: Consumer, log: Log) -> None:
-    """A baseline cannot be undone: it does not tell what was before."""
-    log.baseline()
+def test_snapshot_from_before_the_first_baseline_is_gone(consumer: Consumer, log: Log) -> None:
+    """A log's first baseline cannot be undone: it does not tell what was before."""
     log.baseline(log.row(1))
-    answer = consumer.refusal("/v1/requirements", after=f"e1:1:{log.id(0)}")
+    answer = consumer.refusal("/v1/requirements", after=f"e1:0:{log.id(0)}")
     assert answer == (410, "cursor_gone")
 
 
@@ -207,8 +206,8 @@ def test_snapshot_from_before_a_baseline_is_gone(consumer: Consumer, log: Log) -
         ("/v1/requirements", {"limit": "0"}, "bad_parameter"),
         ("/v1/requirements", {"limit": "1001"}, "bad_parameter"),
         ("/v1/requirements", {"audience_id": "7"}, "bad_parameter"),
-        ("/v1/requirements", {"as_of": "1"}, "unknown_parameter"),
-        (f"/v1/requirements/{1:024x}", {"as_of": "1"}, "unknown_parameter"),
+        ("/v1/requirements", {"since": "1"}, "unknown_parameter"),
+        (f"/v1/requirements/{1:024x}", {"limit": "1"}, "unknown_parameter"),
     ],
 )
 def test_bad_parameters_of_the_snapshot_are_refused(

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.changelog import Entry
-from service.snapshot import undo
+from service.past import undo
 from workers.contract.codec import Cursor, served_row
 from workers.contract.errors import Gone
 from workers.contract.model import Requirement
@@ -33,7 +33,14 @@ def entry(sequence: int, before: Requirement | None, after: Requirement | None) 
         "before": before and served_row(before),
         "after": after and served_row(after),
     }
-    return Entry(Cursor("e1", sequence), "", msgspec.json.encode({"data": data}))
+    id_ = about.id if about else ""
+    return Entry(Cursor("e1", sequence), "", msgspec.json.encode({"data": data}), id_)
+
+
+def baseline(sequence: int) -> Entry:
+    """Give a baseline as the log holds it."""
+    event = b'{"data":{"kind":"baseline","count":3}}'
+    return Entry(Cursor("e1", sequence), "cpd.requirements.baseline", event)
 
 
 def fold(steps: list[tuple[Requirement, bool]]) -> tuple[list[State], list[Entry]]:
@@ -62,13 +69,18 @@ def test_undoing_from_the_head_gives_every_earlier_snapshot(
     for sequence, expected in enumerate(states):
         touched: dict[str, Requirement | None] = {}
         for start in range(sequence, len(log), batch):
-            undo(log[start : start + batch], touched)
+            touched |= undo(log[start : start + batch], touched)
         stood = {**states[-1], **touched}
         assert {id_: row for id_, row in stood.items() if row is not None} == expected
 
 
-def test_baseline_is_not_undone() -> None:
-    """A baseline does not tell what was before it."""
-    event = b'{"data":{"kind":"baseline","count":3}}'
+def test_first_baseline_is_not_undone() -> None:
+    """The baseline that a log begins with does not tell what was before it."""
     with pytest.raises(Gone):
-        undo([Entry(Cursor("e1", 1), "cpd.requirements.baseline", event)], {})
+        undo([baseline(1)], {})
+
+
+def test_baseline_of_an_epoch_is_passed_over() -> None:
+    """A baseline amid a log keeps every row, so what was before it is known."""
+    row = Requirement(f"{1:024x}", f"{7:024x}", 60, 0, None)
+    assert undo([entry(4, row, None), baseline(5), entry(6, None, row)], {}) == {row.id: row}
