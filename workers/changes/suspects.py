@@ -281,7 +281,7 @@ class Suspects:
         bound = log.bind(tenant=self._keys.tenant)
         if self.brake is None:
             if before is not None:
-                bound.warning("brake.released", held=len(before.ids))
+                bound.warning("brake.disengaged", held=len(before.ids))
             return
         say = bound.warning if self.brake.strength == "scan" else bound.error
         say(
