@@ -101,12 +101,10 @@ def test_page_never_removes(a: dict[str, Requirement], b: dict[str, Requirement]
 
 @given(snapshots, st.integers(2, 9), times_ms)
 def test_moved_rows_are_written_and_not_published(
-    a: dict[str, Requirement], page: int, first_seen_ms: int
+    a: dict[str, Requirement], page: int, since_ms: int
 ) -> None:
     """A row seen on another page is stored there, first seen when it was, and is no change."""
-    before = {id_: replace(row, first_seen_ms=first_seen_ms) for id_, row in stored(a).items()}
+    before = {id_: replace(row, since_ms=since_ms) for id_, row in stored(a).items()}
     difference = compare(before, list(a.values()), page)
     assert difference.changes == ()
-    assert applied(before, difference) == {
-        id_: Row(row, page, first_seen_ms) for id_, row in a.items()
-    }
+    assert applied(before, difference) == {id_: Row(row, page, since_ms) for id_, row in a.items()}

@@ -66,7 +66,8 @@ def diff(
         if old is not None and seen.version_us < old.requirement.version_us:
             stale.append(seen.id)
             continue
-        row = Row(seen, page, seen_ms if old is None else old.first_seen_ms)
+        unchanged = old is not None and old.requirement == seen
+        row = Row(seen, page, old.since_ms if old is not None and unchanged else seen_ms)
         if row != old:
             writes.append(Write(row, old))
         if baseline_ms is None:

@@ -13,7 +13,7 @@ import redis
 from msgspec import Struct
 
 from workers.changes.agenda import Agenda, member
-from workers.changes.brake import hold
+from workers.changes.brake import hold, strength
 from workers.changes.commit import Commits, Suspended
 from workers.changes.diff import Difference, Write
 from workers.changes.witness import Answer, Testimony, Verdict, witness
@@ -125,8 +125,9 @@ class Suspects:
         """
         self._look()
         self._judged, engaged = True, self.brake
+        let_go = self._let_go(suspects)
         free, self.brake = hold(
-            suspects, rows, engaged, scan_ms=scan_ms, lag_ms=self._inquiry.lag_ms
+            suspects - let_go, rows, engaged, scan_ms=scan_ms, lag_ms=self._inquiry.lag_ms
         )
         self._tell(engaged)
         if self.brake is not None:
@@ -134,7 +135,7 @@ class Suspects:
             self._agenda.stats["held"] += 1
             if self.brake.strength == "scan":
                 self._agenda.scan(self.brake.scan_ms + self._inquiry.lag_ms)
-        refused = self._question(unpack_id(packed) for packed in sorted(free))
+        refused = self._question(unpack_id(packed) for packed in sorted(free | let_go))
         self._compare(frozenset(map(pack_id, refused)), scan_ms, drifted=drifted)
 
     def ask(self, ids: Collection[str]) -> None:
@@ -230,7 +231,7 @@ class Suspects:
             case Verdict.REFUSED:
                 self.open = True  # the next scan misses it again
             case Verdict.TOO_YOUNG:
-                self._leave(known, row.first_seen_ms + lag_ms, None)
+                self._leave(known, row.since_ms + lag_ms, None)
                 return
             case Verdict.UNCONTROLLED:
                 first_ms = missing_ms or now_ms
@@ -259,7 +260,8 @@ class Suspects:
         if not found.same_material(row.requirement):
             evidence = Evidence(EvidenceKind.FOUND, self._now_ms())
             changes = (Change(Kind.UPDATED, found.id, row.requirement, found, evidence),)
-        write = Write(Row(found, 0, row.first_seen_ms), row)
+        since_ms = row.since_ms if found == row.requirement else self._now_ms()
+        write = Write(Row(found, 0, since_ms), row)
         self._commits.stage(Difference((write,), changes, (), ()))
 
     # --- brake, and two scans where nobody answers by id --------------------------------------
@@ -276,6 +278,14 @@ class Suspects:
         self._was_released = self.brake is not None and self.brake.released
         if unseen:
             self.unseen = Unseen(int(unseen[b"scan_ms"]), unpack_set(unseen[b"ids"]))
+
+    def _let_go(self, suspects: frozenset[bytes]) -> frozenset[bytes]:
+        """Give those that are being asked for by id already: the brake has let them go before."""
+        if strength(len(suspects), 0) is None:
+            return frozenset()
+        members = {member(unpack_id(packed)): packed for packed in suspects}
+        reasons = self._inquiry.due_reasons(list(members))
+        return frozenset(members[one] for one, why in reasons.items() if why.by_id)
 
     def _tell(self, before: Brake | None) -> None:
         bound = log.bind(tenant=self._keys.tenant)

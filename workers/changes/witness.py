@@ -24,7 +24,7 @@ class Verdict(Enum):
     HEALED = auto()
     """It is still there: the list skipped it."""
     TOO_YOUNG = auto()
-    """404, but a replica may not know it yet: to be asked again after the lag horizon."""
+    """404, but a replica may not have what we saw yet: to be asked again after the lag horizon."""
     UNCONTROLLED = auto()
     """404, with no row left to hold that against: counts when repeated after the horizon."""
     UNKNOWN = auto()
@@ -84,7 +84,7 @@ def _judge(
         return Testimony(row, Verdict.REFUSED)
     if isinstance(answer, UpstreamError) or controlled is False:
         return Testimony(row, Verdict.UNKNOWN)
-    if row.first_seen_ms > horizon_ms:
+    if row.since_ms > horizon_ms:
         return Testimony(row, Verdict.TOO_YOUNG)
     if controlled is None and (missing_ms is None or missing_ms > horizon_ms):
         return Testimony(row, Verdict.UNCONTROLLED)

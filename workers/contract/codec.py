@@ -37,7 +37,7 @@ class _PackedRow(msgspec.Struct, array_like=True):
     created_us: int
     updated_us: int | None
     page: int
-    first_seen_ms: int
+    since_ms: int
 
 
 _rows = msgspec.msgpack.Decoder(_PackedRow)
@@ -57,7 +57,7 @@ def pack_row(row: Row) -> bytes:
             served.created_us,
             served.updated_us,
             row.page,
-            row.first_seen_ms,
+            row.since_ms,
         )
     )
 
@@ -66,7 +66,7 @@ def unpack_row(id_: str, packed: bytes) -> Row:
     """Give back the row that ``pack_row`` was given."""
     row = _rows.decode(packed)
     served = Requirement(id_, unpack_id(row.audience), row.minutes, row.created_us, row.updated_us)
-    return Row(served, row.page, row.first_seen_ms)
+    return Row(served, row.page, row.since_ms)
 
 
 def pack_tombstone(tombstone: Tombstone) -> bytes:

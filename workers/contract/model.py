@@ -37,14 +37,15 @@ class Requirement(Struct, frozen=True):
 
 
 class Row(Struct, frozen=True):
-    """One row of the snapshot: a requirement, and where and when we saw it.
+    """One row of the snapshot: a requirement, and where and since when we saw it so.
 
-    ``page`` is the page it was last seen on, 0 when not known.
+    ``page`` is the page it was last seen on, 0 when not known. ``since_ms`` is when this state of
+    it was first seen: until the lag horizon has passed, a replica may not have it.
     """
 
     requirement: Requirement
     page: int
-    first_seen_ms: int
+    since_ms: int
 
 
 class Tombstone(Struct, frozen=True, array_like=True):

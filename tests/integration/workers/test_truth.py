@@ -219,3 +219,28 @@ def test_older_row_never_wins(feed: Feed) -> None:
     assert feed.kinds() == ["baseline", "updated"]
     assert feed.stat("stale") == 1
     assert feed.due_in_ms(f"requirement:{first}") is not None
+
+
+def test_emptied_collection_goes_once_the_brake_and_the_horizon_allow(feed: Feed) -> None:
+    """With nothing left to hold a 404 against, it is repeated; the brake is asked but once."""
+    delete(feed, of_rows(feed, 30, **LAG))
+    feed.reconcile(**LAG)
+    assert brake(feed, "strength") == "scan"
+    for _ in range(2):  # the second scan agrees, then the 404s are repeated
+        feed.ahead_ms += AFTER_LAG_MS
+        feed.refresh(**LAG)
+    assert feed.kinds() == ["baseline", *["removed"] * 30]
+    assert feed.due_in_ms("collection") is None
+
+
+def test_row_whose_state_is_new_is_not_removed_before_the_horizon(feed: Feed) -> None:
+    """A replica that does not have yet what we just saw may still say 404."""
+    first, *_ = of_rows(feed, 5, **LAG)
+    feed.collection.update(first, 7, None)
+    feed.reconcile(**LAG)
+    feed.collection.delete(first)
+    feed.reconcile(**LAG)
+    assert feed.kinds() == ["baseline", "updated"]
+    feed.ahead_ms += AFTER_LAG_MS
+    feed.refresh(**LAG)
+    assert feed.kinds() == ["baseline", "updated", "removed"]

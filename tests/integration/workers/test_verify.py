@@ -61,7 +61,7 @@ def alter_row(feed: Feed, id_: str, **fields: Any) -> None:  # noqa: ANN401 - of
     """Alter a row of the snapshot, past the log."""
     packed: Any = feed.store.hget(feed.keys.rows, pack_id(id_))
     row = unpack_row(id_, packed)
-    altered = Row(replace(row.requirement, **fields), row.page, row.first_seen_ms)
+    altered = Row(replace(row.requirement, **fields), row.page, row.since_ms)
     feed.store.hset(feed.keys.rows, pack_id(id_), pack_row(altered))
 
 

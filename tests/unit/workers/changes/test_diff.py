@@ -45,7 +45,7 @@ def test_changed_minutes_are_an_update() -> None:
     """Other minutes are written and published, with both states."""
     newer = replace(SERVED, required_minutes=720, updated_us=2_001)
     assert compare(newer) == Difference(
-        (Write(Row(newer, 1, 3), STORED),),
+        (Write(Row(newer, 1, SEEN_MS), STORED),),
         (Change(Kind.UPDATED, ID, SERVED, newer, SEEN),),
         (),
         (),
@@ -61,7 +61,7 @@ def test_changed_audience_is_an_update() -> None:
 def test_touched_row_is_written_and_not_published() -> None:
     """A row whose ``updatedAt`` alone moved is stored, and is no change."""
     newer = replace(SERVED, updated_us=3_000)
-    assert compare(newer) == Difference((Write(Row(newer, 1, 3), STORED),), (), (), ())
+    assert compare(newer) == Difference((Write(Row(newer, 1, SEEN_MS), STORED),), (), (), ())
 
 
 def test_older_row_is_stale() -> None:
