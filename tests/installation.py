@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar
 import httpx2
 
 from workers import embedded
+from workers.contract.codec import GENESIS, chain_digest
 from workers.contract.settings import Secret
 from workers.contract.signing import HEADER, sign
 
@@ -49,7 +50,7 @@ class Installation:
 
     def __init__(self, folder: Path, env: Mapping[str, str], redis_url: str | None = None) -> None:
         self.folder = folder
-        self.port = embedded.free_port()
+        self.ports: dict[str, int] = {}
         self.server: embedded.EmbeddedServer | None = None
         self.redis_url = redis_url
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -61,7 +62,7 @@ class Installation:
             **env,
         }
         self.client = httpx2.Client(
-            base_url=f"http://127.0.0.1:{self.port}",
+            base_url=f"http://127.0.0.1:{self.port_of('web')}",
             headers={"Authorization": f"Bearer {API_TOKEN}"},
             timeout=40,
         )
@@ -72,9 +73,10 @@ class Installation:
         self.redis_url = self.server.url.reveal()
 
     def start(self, *names: str) -> None:
-        """Start parts; all of them when none is named."""
+        """Start parts; all of them when none is named. A second one is named ``web-2``."""
         for name in names or PARTS:
-            arguments = PARTS[name].format(port=self.port).split()
+            part = name.partition("-")[0]
+            arguments = PARTS[part].format(port=self.port_of(name)).split()
             log = (self.folder / f"{name}.log").open("ab")
             self.processes[name] = subprocess.Popen(
                 [sys.executable, "-W", "ignore", "-m", *arguments],
@@ -85,16 +87,29 @@ class Installation:
             )
             log.close()
 
-    def ready(self) -> None:
-        """Wait until the web process answers."""
+    def port_of(self, web: str) -> int:
+        """Give the port of a web process."""
+        return self.ports.setdefault(web, embedded.free_port())
+
+    def ready(self, web: str = "web") -> None:
+        """Wait until a web process answers."""
+        url = f"http://127.0.0.1:{self.port_of(web)}/livez"
 
         def answers() -> bool:
             try:
-                return self.client.get("/livez").status_code == httpx2.codes.OK
+                return self.client.get(url).status_code == httpx2.codes.OK
             except httpx2.TransportError:
                 return False
 
         wait_until(answers, "an answer of /livez")
+
+    def freeze(self, name: str) -> None:
+        """Stop a part where it stands, as a starved machine does."""
+        self.processes[name].send_signal(signal.SIGSTOP)
+
+    def thaw(self, name: str) -> None:
+        """Let a part go on where it stood."""
+        self.processes[name].send_signal(signal.SIGCONT)
 
     def kill(self, *names: str) -> None:
         """End parts with SIGKILL; all of them, and the server, when none is named."""
@@ -109,6 +124,7 @@ class Installation:
         """End everything."""
         for process in self.processes.values():
             process.send_signal(signal.SIGTERM)
+            process.send_signal(signal.SIGCONT)  # a frozen one would not hear
         for process in self.processes.values():
             try:
                 process.wait(20)
@@ -119,11 +135,19 @@ class Installation:
         if self.server is not None and self.server.process.poll() is None:
             self.server.stop()
 
-    def notify(self, payload: Mapping[str, Any], tenant: str = "default") -> httpx2.Response:
+    @property
+    def port(self) -> int:
+        """Give the port of the first web process."""
+        return self.port_of("web")
+
+    def notify(
+        self, payload: Mapping[str, Any], tenant: str = "default", web: str = "web"
+    ) -> httpx2.Response:
         """Send a signed notification."""
         body = json.dumps(payload).encode()
         signed = {HEADER: sign(body, Secret(SIGNING_SECRET)), "Content-Type": "application/json"}
-        return self.client.post(f"/webhooks/{tenant}", content=body, headers=signed)
+        url = f"http://127.0.0.1:{self.port_of(web)}/webhooks/{tenant}"
+        return self.client.post(url, content=body, headers=signed)
 
     def get(self, path: str, **query: Any) -> Any:  # noqa: ANN401 - JSON
         """Read from the feed."""
@@ -162,16 +186,35 @@ def sandbox_settings(base: str, tenant_id: str = "eu-west-2_Sandbox01") -> dict[
     }
 
 
+def about(audience: str, **more: str) -> dict[str, Any]:
+    """Give a notification about an audience, as the platform words it."""
+    return {
+        "eventType": "assignment.updated",
+        "assignment": {"id": "64b6f4a8c2e4a1b9d3f2c4aa", "audienceId": audience},
+        **more,
+    }
+
+
+def assert_log_holds(changes: list[Any]) -> None:
+    """Check that the log has no gap and no repeat, and that its chain holds."""
+    previous = GENESIS
+    for sequence, change in enumerate(changes, 1):
+        assert change["data"]["sequence"] == sequence
+        assert change["data"]["previous_digest"] == previous
+        previous = chain_digest(previous, change)
+        assert change["data"]["digest"] == previous
+
+
 @contextmanager
 def installed(
-    folder: Path, env: Mapping[str, str], redis_url: str | None = None
+    folder: Path, env: Mapping[str, str], redis_url: str | None = None, parts: Iterable[str] = PARTS
 ) -> Iterator[Installation]:
     """Run an installation on a server of its own, or on the one given."""
     installation = Installation(folder, env, redis_url)
     try:
         if redis_url is None:
             installation.start_redis()
-        installation.start()
+        installation.start(*parts)
         installation.ready()
         yield installation
     finally:
