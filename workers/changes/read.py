@@ -193,11 +193,19 @@ class Read:
         self._controls = [*self._controls, *ids][:_CONTROLS]
 
     def _control(self) -> list[str]:
-        """Give known rows that this read showed; look at the first page if it showed none."""
+        """Give known rows that this read showed; look at the first page if it showed none.
+
+        That page is not taken in: what it shows may be newer than what suspects are judged by.
+        """
         if not self._controls:
             for page in self._read_pages([1]):
-                if isinstance(page, Page):
-                    self._take_in(page)
+                if isinstance(page, UpstreamError):
+                    continue
+                if page.rows is None:
+                    self._offer_controls(self._commits.page_ids(page.number))
+                else:
+                    known, _ = self._commits.lookup([row.id for row in page.rows])
+                    self._offer_controls(known)
         return self._controls
 
     def _remember_digests(self, numbers: Iterable[int]) -> None:
