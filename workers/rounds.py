@@ -154,8 +154,10 @@ def _open(
     )
     inquiry = Inquiry(
         client.read_many,
+        frozenset(claimed.due),
         lambda members: due_reasons(context.store, keys, members),
         int(tenant.lag_s * 1000),
+        60_000 / tenant.rate_per_min if tenant.rate_per_min else 1,
         tenant.remove_unseen,
     )
     platform = Platform(
@@ -187,6 +189,7 @@ def _ask(round_: Round, ids: Collection[str]) -> None:
     suspects.confirm()
     marked = {mark.scope for mark in round_.claimed.marks}
     round_.served |= {Scope(ScopeKind.REQUIREMENT, id_) for id_ in ids} - marked
+    round_.served -= {Scope(ScopeKind.REQUIREMENT, id_) for id_ in suspects.left} - marked
 
 
 def _scan(round_: Round) -> None:
@@ -225,7 +228,7 @@ def _finish(round_: Round) -> None:
             Finish(
                 trigger=round_.causes.every().trigger,
                 served=[mark for mark in round_.claimed.marks if mark.scope in round_.served],
-                scopes=sorted(str(scope) for scope in round_.served),
+                scopes=sorted(str(scope) for scope in _covered(round_)),
                 due_set=agenda.again,
                 due_del=sorted((settled | agenda.resolved) - set(agenda.again)),
                 head=_standing(round_) if scanned else {},
@@ -253,11 +256,18 @@ def _tidy(context: Context, keys: Keyspace, lease: Lease) -> None:
 
 
 def _period_ms(round_: Round) -> int:
-    """Give when the timer is to fire next; tenants whose feeds began together go apart."""
-    period_ms = int(round_.tenant.reconcile_s * 1000)
-    if round_.claimed.head.baseline_ms is None:
-        return int(round_.context.chance.uniform(0, period_ms))
-    return period_ms
+    """Give when the timer is to fire next; tenants that began together go ever further apart."""
+    period_ms = round_.tenant.reconcile_s * 1000
+    shortest = 0 if round_.claimed.head.baseline_ms is None else 0.9
+    return int(period_ms * round_.context.chance.uniform(shortest, 1))
+
+
+def _covered(round_: Round) -> set[Scope]:
+    """Give the scopes that a notification can be covered by: not those that were asked by id."""
+    due = round_.claimed.due
+    marked = {mark.scope for mark in round_.claimed.marks}
+    by_id = {Scope.parse(member) for member, why in due.items() if why.by_id}
+    return round_.served - (by_id - marked)
 
 
 def _standing(round_: Round) -> dict[str, int | str]:

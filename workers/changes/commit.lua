@@ -5,13 +5,13 @@
 --       a time nothing that stays pending is older than, and how many items each section has;
 --       then the items of all sections, in the order they are taken below
 -- Returns {'done', sequence}, {'repeated'} when this very commit went through before,
---         {'conflict', 'lease'} or {'conflict', 'base'}; in the last three nothing is written.
+--         {'conflict', 'lease' | 'base' | 'epoch'}; in the last two nothing is written.
 -- Closes the races of a holder that lost its lease (the token), of a second writer (the base
--- sequence) and of an answer that was lost on its way (the commit's id).
+-- sequence), of a log that is known to have gone back (the epoch must change) and of an answer that was lost on its way (the commit's id).
 local lease, head, rows, pages, audiences, tombstones, quarantine, brake, unseen, changes, history,
   marks, due, why, reads, stats, channel = unpack(KEYS)
 local control = cjson.decode(ARGV[1])
-local state = redis.call('HMGET', head, 'commit', 'sequence')
+local state = redis.call('HMGET', head, 'commit', 'sequence', 'epoch', 'remembered')
 if state[1] == control.id then
   return {'repeated'}
 end
@@ -21,6 +21,11 @@ end
 local sequence = tonumber(state[2] or 0)
 if sequence ~= control.base then
   return {'conflict', 'base'}
+end
+local epoch, remembered = state[3] or '', state[4] or ''
+if epoch ~= '' and epoch == control.epoch
+  and string.sub(remembered, 1, #epoch + 1) == epoch .. ':' then
+  return {'conflict', 'epoch'}
 end
 
 local at = 1

@@ -220,6 +220,10 @@ class Commits:
         self._pages[page.number] = (ids, page.digest if intact else None)
         self._broken.discard(page.number)
 
+    def spoil_page(self, number: int) -> None:
+        """Forget a page's digest: its rows were taken in, and not where they are indexed."""
+        self._broken.add(number)
+
     # --- writing ----------------------------------------------------------------------------
 
     def flush(self) -> None:
@@ -301,6 +305,7 @@ class Commits:
         control = {
             "token": self._token,
             "base": base,
+            "epoch": self.epoch,
             "id": f"{self._id}:{self._commits}",
             "tenant": self._keys.tenant,
             "reset": self._reset,

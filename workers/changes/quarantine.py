@@ -4,7 +4,7 @@ They are never published and never removed: what the platform meant by them, nob
 """
 
 import hashlib
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import redis
@@ -13,6 +13,8 @@ from workers.contract.keyspace import Keyspace
 from workers.contract.logs import get_logger
 from workers.contract.model import Misfit, Page, Quarantined
 
+MOST_KEPT: Final = 1_000
+"""Misfits a tenant's quarantine holds; the statistics count all of them."""
 _entries = msgspec.json.Decoder(Quarantined)
 log = get_logger(__name__)
 
@@ -50,20 +52,24 @@ class Quarantine:
             for field, entry in before.items()
             if entry.page == page.number or entry.requirement_id in fitting
         }
+        new = [misfit for field, misfit in shown.items() if field not in before]
+        if new:
+            log.warning(
+                "quarantine.added",
+                tenant=self._keys.tenant,
+                page=page.number,
+                rows=len(new),
+                requirement=new[0].id,
+                why=new[0].reason,
+            )
         for field, misfit in shown.items():
+            if len(self.kept) >= MOST_KEPT:
+                return
             since_ms = before[field].since_ms if field in before else now_ms
             entry = Quarantined(
                 misfit.id or None, page.number, misfit.reason, misfit.row, since_ms, now_ms
             )
             self.kept[field] = entry
-            if field not in before:
-                log.warning(
-                    "quarantine.added",
-                    tenant=self._keys.tenant,
-                    requirement=misfit.id,
-                    page=page.number,
-                    why=misfit.reason,
-                )
 
     def free_unseen(self) -> None:
         """Free whatever a complete scan did not show any more."""

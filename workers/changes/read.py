@@ -121,6 +121,7 @@ class Read:
                     self._commits.index_page(page, ids, intact=intact)
             else:
                 moved = True
+                self._commits.spoil_page(number)
         if not moved:
             self.suspects.ask(suspects)
         return Targeted(tuple(agreed), moved, failed)
@@ -192,20 +193,26 @@ class Read:
         """Remember a few known rows that this read showed."""
         self._controls = [*self._controls, *ids][:_CONTROLS]
 
-    def _control(self) -> list[str]:
+    def _control(self) -> list[str] | None:
         """Give known rows that this read showed; look at the first page if it showed none.
 
         That page is not taken in: what it shows may be newer than what suspects are judged by.
+
+        Returns:
+            No row only where the list is empty; None where none is known to be there.
         """
-        if not self._controls:
-            for page in self._read_pages([1]):
-                if isinstance(page, UpstreamError):
-                    continue
-                if page.rows is None:
-                    self._offer_controls(self._commits.page_ids(page.number))
-                else:
-                    known, _ = self._commits.lookup([row.id for row in page.rows])
-                    self._offer_controls(known)
+        if self._controls:
+            return self._controls
+        for page in self._read_pages([1]):
+            if isinstance(page, UpstreamError):
+                return None
+            if page.rows is None:
+                self._offer_controls(self._commits.page_ids(page.number))
+            else:
+                known, _ = self._commits.lookup([row.id for row in page.rows])
+                self._offer_controls(known)
+            if page.total_results:
+                return self._controls or None
         return self._controls
 
     def _remember_digests(self, numbers: Iterable[int]) -> None:

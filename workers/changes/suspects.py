@@ -4,7 +4,6 @@ Absence makes a suspect, and no more. Suspects are asked for by id, unless the b
 back; what a removed requirement's sighting means, a read by id says as well.
 """
 
-import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Final
@@ -16,6 +15,7 @@ from workers.changes.agenda import Agenda, member
 from workers.changes.brake import hold, strength
 from workers.changes.commit import Commits, Suspended
 from workers.changes.diff import Difference, Write
+from workers.changes.unseen import Unseen, compare
 from workers.changes.witness import Answer, Testimony, Verdict, witness
 from workers.contract.codec import (
     brake_fields,
@@ -37,9 +37,10 @@ from workers.contract.model import (
     Kind,
     Requirement,
     Row,
+    Strength,
 )
 
-LONGEST_ASKING_S: Final = 20.0
+LONGEST_ASKING_MS: Final = 20_000
 """Suspects that could not be asked for within this are left to the next round."""
 _AT_ONCE: Final = 32
 _LATER_MS: Final = 1_000
@@ -48,23 +49,19 @@ ReadMany = Callable[[Iterable[str]], Iterator[Answer]]
 log = get_logger(__name__)
 
 
-class Unseen(Struct, frozen=True):
-    """What a scan that did not drift left unseen, where nobody answers by id."""
-
-    scan_ms: int
-    ids: frozenset[bytes]
-
-
 class Inquiry(Struct, frozen=True):
     """How suspects of a tenant are asked for.
 
-    ``due_reasons`` says why members of the timetable are on it; ``lag_ms`` is the lag horizon;
+    ``due`` are the members of the timetable that this read is for, ``due_reasons`` says why others
+    are on it; ``lag_ms`` is the lag horizon; ``pace_ms`` how far requests are apart, all in all;
     ``remove_unseen`` lets two scans remove where reads by id are refused.
     """
 
     read_many: ReadMany
+    due: frozenset[str]
     due_reasons: Callable[[Sequence[str]], Mapping[str, Due]]
     lag_ms: int
+    pace_ms: float
     remove_unseen: bool
 
 
@@ -78,11 +75,13 @@ class Suspects:
         commits: Commits,
         agenda: Agenda,
         inquiry: Inquiry,
-        control: Callable[[], list[str]],
+        control: Callable[[], list[str] | None],
         now_ms: Callable[[], int],
     ) -> None:
         self.open = False
         """Whether there is anything whose fate this read leaves open."""
+        self.left: set[str] = set()
+        """What was due to be asked for, and stays so: there was no time for it."""
         self.brake: Brake | None = None
         self.unseen: Unseen | None = None
         """What is to be stored of both; looked up when it is first needed."""
@@ -94,6 +93,8 @@ class Suspects:
         self._control = control
         self._now_ms = now_ms
         self._asked: set[str] = set()
+        self._postponed = 0
+        self._until_ms: int | None = None
         self._sighted: dict[str, int] = {}
         self._looked = False
         self._judged = False
@@ -133,7 +134,8 @@ class Suspects:
         if self.brake is not None:
             self.open = True
             self._agenda.stats["held"] += 1
-            if self.brake.strength == "scan":
+            # What is held anew waits for the timed scan: some lists leave others out each time.
+            if self.brake.strength is Strength.SCAN and self.brake.since_ms == self.brake.scan_ms:
                 self._agenda.scan(self.brake.scan_ms + self._inquiry.lag_ms)
         refused = self._question(unpack_id(packed) for packed in sorted(free | let_go))
         self._compare(frozenset(map(pack_id, refused)), scan_ms, drifted=drifted)
@@ -164,43 +166,64 @@ class Suspects:
                 self._agenda.ask(id_, again_ms, None, by_id=True)
             else:
                 old_enough.append(id_)
-        for id_, answer in zip(old_enough, self._inquiry.read_many(old_enough), strict=True):
-            if isinstance(answer, UpstreamError):
-                again_ms = self._now_ms() + self._inquiry.lag_ms
-                self._agenda.ask(id_, again_ms, None, by_id=True)
-                continue
-            if answer is not None:
-                evidence = Evidence(EvidenceKind.FOUND, self._now_ms())
-                row = Row(answer, self._sighted[id_], evidence.at_ms)
-                self._commits.restore(row, Change(Kind.RESTORED, id_, None, answer, evidence))
-            self._agenda.resolve(id_)
+        for chunk in self._in_time(dict.fromkeys(old_enough)):
+            for id_, answer in zip(chunk, self._inquiry.read_many(chunk), strict=True):
+                self._take_back(id_, answer)
+
+    def _take_back(self, id_: str, answer: Answer) -> None:
+        if isinstance(answer, UpstreamError):
+            again_ms = self._now_ms() + self._inquiry.lag_ms
+            self._agenda.ask(id_, again_ms, None, by_id=True)
+            return
+        if answer is not None:
+            evidence = Evidence(EvidenceKind.FOUND, self._now_ms())
+            row = Row(answer, self._sighted[id_], evidence.at_ms)
+            self._commits.restore(row, Change(Kind.RESTORED, id_, None, answer, evidence))
+        self._agenda.resolve(id_)
 
     # --- asking -----------------------------------------------------------------------------
 
     def _question(self, suspects: Iterable[str]) -> list[str]:
         """Ask for suspects by id, some at a time; give those about whom we are not answered."""
         refused: list[str] = []
-        until = time.monotonic() + LONGEST_ASKING_S
+        told = True
         waiting = iter(suspects)
         while chunk := list(islice(waiting, _AT_ONCE)):
             rows, _ = self._commits.lookup(chunk)
             self._agenda.stats["suspects"] += len(rows)
             self._asked |= set(rows)
-            if time.monotonic() > until:
-                self.open = True
-                for id_, row in rows.items():
-                    again_ms = self._now_ms() + _LATER_MS
-                    self._agenda.ask(id_, again_ms, row.requirement, by_id=True)
-                continue
-            if refused:  # one answer tells for all
+            if not told:
                 refused += rows
                 continue
-            testimonies = self._hear(rows)
-            refused += [heard.row.requirement.id for heard in testimonies]
+            for some in self._in_time({id_: row.requirement for id_, row in rows.items()}):
+                without = self._hear({id_: rows[id_] for id_ in some})
+                refused += without
+                told = len(without) < len(some)  # a whole chunk tells for all that follow
         self._agenda.stats["witness_refused"] += len(refused)
         return refused
 
-    def _hear(self, rows: Mapping[str, Row]) -> list[Testimony]:
+    def _in_time(self, asked: Mapping[str, Requirement | None]) -> Iterator[list[str]]:
+        """Give what there is time to ask for, some at a time, and put the rest on the timetable.
+
+        What is on it already stays there as it is; what is not comes as the budget will allow.
+        """
+        if self._until_ms is None:
+            self._until_ms = self._now_ms() + LONGEST_ASKING_MS
+        waiting = iter(asked)
+        while chunk := list(islice(waiting, _AT_ONCE)):
+            if self._now_ms() <= self._until_ms:
+                yield chunk
+                continue
+            self.open = True
+            for id_ in chunk:
+                if member(id_) in self._inquiry.due:
+                    self.left.add(id_)
+                    continue
+                self._postponed += 1
+                wait_ms = _LATER_MS + int(self._postponed * self._inquiry.pace_ms)
+                self._agenda.ask(id_, self._now_ms() + wait_ms, asked[id_], by_id=True)
+
+    def _hear(self, rows: Mapping[str, Row]) -> list[str]:
         """Take in what becomes of some suspects; give those we are refused an answer about."""
         reasons = self._inquiry.due_reasons([member(id_) for id_ in rows])
         missing_ms = {
@@ -218,7 +241,9 @@ class Suspects:
         )
         for testimony in testimonies:
             self._take(testimony, missing_ms.get(testimony.row.requirement.id))
-        return [heard for heard in testimonies if heard.verdict is Verdict.REFUSED]
+        return [
+            heard.row.requirement.id for heard in testimonies if heard.verdict is Verdict.REFUSED
+        ]
 
     def _take(self, testimony: Testimony, missing_ms: int | None) -> None:
         row, now_ms, lag_ms = testimony.row, self._now_ms(), self._inquiry.lag_ms
@@ -280,12 +305,13 @@ class Suspects:
             self.unseen = Unseen(int(unseen[b"scan_ms"]), unpack_set(unseen[b"ids"]))
 
     def _let_go(self, suspects: frozenset[bytes]) -> frozenset[bytes]:
-        """Give those that are being asked for by id already: the brake has let them go before."""
+        """Give those that the brake let go before: they are being asked for, or were refused."""
         if strength(len(suspects), 0) is None:
             return frozenset()
         members = {member(unpack_id(packed)): packed for packed in suspects}
         reasons = self._inquiry.due_reasons(list(members))
-        return frozenset(members[one] for one, why in reasons.items() if why.by_id)
+        asked_for = frozenset(members[one] for one, why in reasons.items() if why.by_id)
+        return asked_for if self.unseen is None else asked_for | (self.unseen.ids & suspects)
 
     def _tell(self, before: Brake | None) -> None:
         bound = log.bind(tenant=self._keys.tenant)
@@ -293,7 +319,7 @@ class Suspects:
             if before is not None:
                 bound.warning("brake.disengaged", held=len(before.ids))
             return
-        say = bound.warning if self.brake.strength == "scan" else bound.error
+        say = bound.warning if self.brake.strength is Strength.SCAN else bound.error
         say(
             "brake.engaged",
             held=len(self.brake.ids),
@@ -302,22 +328,16 @@ class Suspects:
         )
 
     def _compare(self, refused: frozenset[bytes], scan_ms: int, *, drifted: bool) -> None:
-        """Let two scans that did not drift remove what neither showed, if an operator opted in."""
-        if not self._inquiry.remove_unseen or not refused:
-            self.unseen = None
+        """Let two scans remove what neither showed, where an operator opted in to that."""
+        lag_ms = self._inquiry.lag_ms
+        if not self._inquiry.remove_unseen:
+            self.unseen = Unseen(scan_ms, refused) if refused else None
             return
-        earlier = self.unseen
-        if earlier is None:
-            ripe, self.unseen = False, None if drifted else Unseen(scan_ms, refused)
-        else:
-            ripe = not drifted and scan_ms - earlier.scan_ms >= self._inquiry.lag_ms
-            self.unseen = Unseen(earlier.scan_ms, earlier.ids & refused)
-        if ripe and earlier is not None:
-            agreed = earlier.ids & refused
-            rows, _ = self._commits.lookup([unpack_id(packed) for packed in sorted(agreed)])
-            for row in rows.values():
-                self._remove(row, EvidenceKind.TWO_SCANS)
-            rest = refused - agreed
-            self.unseen = Unseen(scan_ms, rest) if rest else None
+        agreed, self.unseen = compare(
+            refused, self.unseen, scan_ms=scan_ms, lag_ms=lag_ms, drifted=drifted
+        )
+        rows, _ = self._commits.lookup([unpack_id(packed) for packed in sorted(agreed)])
+        for row in rows.values():
+            self._remove(row, EvidenceKind.TWO_SCANS)
         if self.unseen is not None:
-            self._agenda.scan(max(self.unseen.scan_ms, scan_ms) + self._inquiry.lag_ms)
+            self._agenda.scan(max(self.unseen.scan_ms, scan_ms) + lag_ms)

@@ -48,7 +48,7 @@ def witness(
     suspects: Mapping[str, Row],
     missing_ms: Mapping[str, int],
     read_many: Callable[[Iterable[str]], Iterable[Answer]],
-    control: Callable[[], list[str]],
+    control: Callable[[], list[str] | None],
     *,
     now_ms: int,
     lag_ms: int,
@@ -59,7 +59,8 @@ def witness(
         suspects: Known rows that a read did not show.
         missing_ms: When a suspect was first answered 404 with no control.
         read_many: Reads by id, answers in the order asked for.
-        control: Gives ids of known rows seen in this very run; asked only when there is a 404.
+        control: Gives ids of known rows seen in this very run, none where the list is empty, and
+            None where nobody can say; asked only when there is a 404.
         now_ms: The time.
         lag_ms: The lag horizon.
     """
@@ -67,8 +68,11 @@ def witness(
     controlled: bool | None = False
     if any(answer is None for answer in answers.values()):
         seen = control()  # one that answers is enough, so they are asked for one by one
-        found = (isinstance(answer, Requirement) for id_ in seen for answer in read_many([id_]))
-        controlled = any(found) if seen else None
+        if seen != []:
+            one_by_one = (answer for id_ in seen or () for answer in read_many([id_]))
+            controlled = any(isinstance(answer, Requirement) for answer in one_by_one)
+        else:
+            controlled = None
     return [
         _judge(row, answers[id_], controlled, missing_ms.get(id_), now_ms - lag_ms)
         for id_, row in suspects.items()

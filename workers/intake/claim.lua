@@ -1,4 +1,4 @@
--- Claim all that is to be read again: marks, and what has become due.
+-- Claim all that is to be read again: marks, and what has become due, some hundreds at a time.
 -- KEYS: lease, head, marks, due, due:why, wake      ARGV: token, now in ms
 -- Returns {'lost'}: the lease is no longer ours
 --         {'early', not_before_ms}: a round may not start yet
@@ -17,7 +17,7 @@ if now < not_before and not_before <= now + 3600000 then
 end
 redis.call('DEL', KEYS[6])
 local marks = redis.call('HGETALL', KEYS[3])
-local members = redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', now)
+local members = redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', now, 'LIMIT', 0, 500)
 if #marks == 0 and #members == 0 then
   return {'idle'}
 end

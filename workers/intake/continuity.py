@@ -52,10 +52,9 @@ def loss(
         return "an operator has taken its name away"
     if remembered is not None and _contradicts(store, keys, head, remembered):
         return "a worker saw another one"
-    if head.remembered:
-        seen = Cursor.parse(head.remembered)
-        if seen.epoch == head.epoch and seen.sequence > head.sequence:
-            return "a web process saw more of it"
+    # It was written when the log stood lower, and may have been overtaken since.
+    if head.remembered and Cursor.parse(head.remembered).epoch == head.epoch:
+        return "a web process saw more of it"
     if not head.server or server in {None, head.server}:
         return None
     return _lost_by_restart(store)

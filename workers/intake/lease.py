@@ -1,7 +1,8 @@
 """Hold a tenant's lease: one refresh per tenant at a time, whatever dies or freezes.
 
-The fencing token is checked by every script that writes, so a holder that lost its lease without
-noticing can do no harm.
+The fencing token is checked by every script that writes the snapshot, the log or coverage, so a
+holder that lost its lease without noticing can do no harm. What it may still write to ``head`` only
+spaces rounds.
 """
 
 import secrets

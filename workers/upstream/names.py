@@ -5,10 +5,12 @@ request budget, and null when it cannot be had then. A renamed audience is no ch
 requirement; its new name is seen when the known one has become old.
 """
 
+import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 import redis
+from msgspec.structs import replace
 
 from workers.contract.codec import pack_id, pack_name, unpack_name
 from workers.contract.keyspace import Keyspace
@@ -21,7 +23,11 @@ LONGEST_WAIT_S: Final = 2.0
 
 
 class Names:
-    """The names of a tenant's audiences, kept in Redis."""
+    """The names of a tenant's audiences, kept in Redis; one for each round.
+
+    All that a round asks takes no longer than one short read may. An audience that nobody has
+    named yet is asked for with each of its changes.
+    """
 
     def __init__(
         self,
@@ -36,6 +42,7 @@ class Names:
         self._client = client
         self._now_ms = now_ms
         self._known_ms = int(known_s * 1000)
+        self._left_s = LONGEST_WAIT_S
 
     def of(self, audiences: Collection[str]) -> Mapping[str, Name]:
         """Give the names of these audiences, of those that have one.
@@ -57,13 +64,17 @@ class Names:
             for id_ in wanted
             if id_ not in known or known[id_].asked_ms + self._known_ms <= now_ms
         ]
-        if not old:
+        if not old or self._left_s <= 0:
             return known
+        begun = time.monotonic()
+        answers = self._client.read_names(old[:MOST_ASKED], self._left_s)
+        self._left_s -= time.monotonic() - begun
         fresh: dict[str, Name] = {}
-        for id_, told in self._client.read_names(old[:MOST_ASKED], LONGEST_WAIT_S).items():
-            before = known.get(id_, Name(None, None, 0))
-            named = before if told is None else told
-            fresh[id_] = Name(named.name, named.reference, now_ms)
+        for id_, told in answers.items():
+            if told is not None:
+                fresh[id_] = Name(told.name, told.reference, now_ms)
+            elif id_ in known:
+                fresh[id_] = replace(known[id_], asked_ms=now_ms)
         if fresh:
             mapping = {pack_id(id_): pack_name(name) for id_, name in fresh.items()}
             self._store.hset(self._keys.names, mapping=mapping)  # type: ignore[arg-type]

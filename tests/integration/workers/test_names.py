@@ -66,6 +66,17 @@ def test_name_that_cannot_be_had_is_null(feed: Feed) -> None:
         assert named(feed) == {"id": FIRST_AUDIENCE, "name": None, "reference": None}
 
 
+def test_audience_that_a_replica_does_not_know_yet_is_asked_for_again(feed: Feed) -> None:
+    """A 404 about an audience that nobody has named yet is no answer to keep."""
+    feed.reconcile()
+    fault(feed, kind="status", status=404, times=1)
+    edit(feed, 720)
+    edit(feed, 780)
+    names = [change["data"]["audience"]["name"] for change in feed.changes()[1:]]
+    assert names[0] is None
+    assert names[1] is not None
+
+
 def test_name_is_not_waited_for(feed: Feed) -> None:
     """A platform that hangs over a name holds a change back for one short read alone."""
     feed.reconcile()

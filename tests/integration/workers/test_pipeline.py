@@ -412,11 +412,11 @@ def test_log_is_kept_within_its_bounds(known: Feed) -> None:
 
 
 def test_timed_scans_are_spread(feed: Feed) -> None:
-    """After the baseline the timer fires at a random phase, then once a period."""
+    """After the baseline the timer fires at a random phase, then once a period or a bit sooner."""
     hourly = {"CPDFEED_RECONCILE_S": "3600"}
     feed.reconcile(**hourly)
     first_ms = feed.due_in_ms("reconcile")
     assert first_ms is not None
     assert 0 < first_ms < 3_590_000
     feed.reconcile(**hourly)
-    assert feed.due_in_ms("reconcile") == pytest.approx(3_600_000, abs=3000)
+    assert feed.due_in_ms("reconcile") == pytest.approx(3_420_000, abs=183_000)

@@ -9,6 +9,7 @@ import pytest
 from service.sandbox import Options
 from tests.feed import TENANT_ID, Feed
 from tests.installation import wait_until
+from workers import pipeline
 from workers.contract.codec import ms_text
 
 LAG = {"CPDFEED_LAG_S": "60"}
@@ -244,3 +245,92 @@ def test_row_whose_state_is_new_is_not_removed_before_the_horizon(feed: Feed) ->
     feed.ahead_ms += AFTER_LAG_MS
     feed.refresh(**LAG)
     assert feed.kinds() == ["baseline", "updated", "removed"]
+
+
+def test_control_that_cannot_be_read_removes_nothing(feed: Feed) -> None:
+    """When the list is away and everything is answered 404, nobody can say what is gone."""
+    paged = LAG | {"CPDFEED_PER_PAGE": "4"}
+    gone = of_rows(feed, 12, **paged)[0]
+    delete(feed, [gone])
+    faults(feed, {"kind": "status", "status": 503, "on": "one"})
+    feed.reconcile(**paged)
+    faults(
+        feed,
+        {"kind": "status", "status": 404, "on": "one"},
+        {"kind": "status", "status": 503, "on": "list"},
+    )
+    feed.collection.restore(gone)
+    for _ in range(3):
+        feed.ahead_ms += AFTER_LAG_MS
+        feed.refresh(**paged)
+    assert feed.kinds() == ["baseline"]
+
+
+def test_two_scans_remove_many_rows_after_the_brake(feed: Feed) -> None:
+    """The brake holds them once; then two scans decide, where nobody answers by id."""
+    opted = LAG | {"CPDFEED_REMOVE_UNSEEN": "true"}
+    delete(feed, of_rows(feed, 100, **opted)[:20])
+    faults(feed, {"kind": "status", "status": 405, "on": "one"})
+    for _ in range(4):
+        feed.reconcile(**opted)
+        feed.ahead_ms += AFTER_LAG_MS
+    assert feed.kinds() == ["baseline", *["removed"] * 20]
+    assert not feed.store.exists(feed.keys.brake)
+
+
+def test_refused_suspects_do_not_keep_the_brake_going(feed: Feed) -> None:
+    """Where nobody answers by id and nobody opted in, no scan is started for their sake."""
+    delete(feed, of_rows(feed, 100, **LAG)[:20])
+    faults(feed, {"kind": "status", "status": 405, "on": "one"})
+    for _ in range(3):
+        feed.reconcile(**LAG)
+        feed.ahead_ms += AFTER_LAG_MS
+    feed.reconcile(**LAG)
+    assert feed.kinds() == ["baseline"]
+    assert feed.stat("held") == 1
+    assert feed.due_in_ms("collection") is None
+
+
+class Slowly:
+    """A worker to whom everything takes long: each look at the clock is a third of a second."""
+
+    def __init__(self, feed: Feed) -> None:
+        self.feed, self.context = feed, feed.context()
+        self.context.now_ms = self.now_ms
+
+    def now_ms(self) -> int:
+        """Give the time, and let some of it pass."""
+        self.feed.ahead_ms += 333
+        return self.feed.now_ms()
+
+    def reconcile(self) -> None:
+        """Make the timed scan due, and refresh."""
+        self.feed.store.zadd(self.feed.keys.due, {"reconcile": 0})
+        pipeline.refresh(self.context, "acme")
+
+    def come_to_rest(self) -> None:
+        """Refresh until nothing is due but the timed scan."""
+        for _ in range(100):
+            self.feed.ahead_ms += 5000
+            pipeline.refresh(self.context, "acme")
+            if self.feed.store.zcard(self.feed.keys.due) == 1:
+                return
+        raise AssertionError("it never comes to rest")
+
+
+def test_what_there_was_no_time_for_is_asked_for_later(feed: Feed) -> None:
+    """More suspects, and more sightings, than a task can ask for are left to the next ones."""
+    gone = of_rows(feed, 200)[:100]
+    worker = Slowly(feed)
+    delete(feed, gone)
+    worker.reconcile()
+    feed.store.hset(feed.keys.brake, "released", "1")
+    worker.reconcile()
+    worker.come_to_rest()
+    assert feed.kinds().count("removed") == 100
+    assert feed.stat("suspects") > 100  # some more than once
+    for id_ in gone:
+        feed.collection.restore(id_)
+    worker.reconcile()
+    worker.come_to_rest()
+    assert feed.kinds().count("restored") == 100
