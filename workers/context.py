@@ -24,10 +24,11 @@ class Context(Struct):
     new_id: Callable[[], str]
     chance: random.Random
     stopping: threading.Event
-    remembered: dict[str, Place] = field(default_factory=dict)
-    """Where this process saw each tenant's log stand last: Redis may come back older."""
+    remembered: dict[tuple[str, str], Place] = field(default_factory=dict)
+    """Where this process saw each tenant's log stand last, in each epoch: Redis may come back older,
+    and not only once."""
 
     def remember(self, tenant: str, commits: Commits) -> None:
         """Note where a tenant's log stands after these commits."""
         place = Place(Cursor(commits.epoch, commits.sequence), commits.digest)
-        self.remembered[tenant] = place
+        self.remembered[tenant, commits.epoch] = place

@@ -89,7 +89,9 @@ def _begin_epoch(
     The rows there are stay, a baseline tells of them, and a scan finds what they have missed.
     """
     head, server = claimed.head, run_id(context.store)
-    lost = loss(context.store, keys, head, context.remembered.get(tenant.slug), server)
+    lost = loss(
+        context.store, keys, head, context.remembered.get((tenant.slug, head.epoch)), server
+    )
     if lost is None:
         if server is not None and server != head.server:
             context.store.hset(keys.head, "server", server)

@@ -72,7 +72,7 @@ def _create_at(tenant: Tenant, position: Position, rng: random.Random) -> Versio
     edge_time = min(times) if at_low_end else max(*times, format_time(tenant.now()))
     return tenant.create(
         draw_minutes(rng),
-        requirement_id=f"{int(edge_id, 16) + step:024x}",
+        requirement_id=f"{max(int(edge_id, 16) + step, 0):024x}",
         created_at=datetime.fromisoformat(edge_time) + step * timedelta(milliseconds=1),
     )
 

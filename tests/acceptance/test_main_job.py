@@ -16,11 +16,11 @@ from tests.installation import (
     API_TOKEN,
     SIGNING_SECRET,
     Installation,
+    assert_log_holds,
     installed,
     sandbox_settings,
     wait_until,
 )
-from workers.contract.codec import GENESIS, chain_digest
 from workers.contract.settings import Secret
 from workers.contract.signing import HEADER, sign
 
@@ -51,16 +51,6 @@ def about(audience: str, **more: str) -> dict[str, Any]:
         "assignment": {"id": "64b6f4a8c2e4a1b9d3f2c4aa", "audienceId": audience},
         **more,
     }
-
-
-def assert_log_holds(changes: list[Any]) -> None:
-    """Check that the log has no gap and no repeat, and that its chain holds."""
-    previous = GENESIS
-    for sequence, change in enumerate(changes, 1):
-        assert change["data"]["sequence"] == sequence
-        assert change["data"]["previous_digest"] == previous
-        previous = chain_digest(previous, change)
-        assert change["data"]["digest"] == previous
 
 
 def test_edit_is_published_once_with_its_cause(

@@ -21,7 +21,7 @@ def test_slow_tenant_starves_nobody(
     write_settings(tmp_path, serve(create_app(platform)), tenants, RECONCILE_S, sweep_s=1)
     with installed(tmp_path, {}, parts=("web", "refresh", "beat")) as feed:
         figures = watch(feed, tenants, RECONCILE_S, WATCHED_S)
-    assert figures.baselines_s < 15, figures
+    assert figures.baselines_s < 30, figures
     assert figures.fewest_scans >= 1, figures
     assert figures.slow_scans >= 1, figures
     assert figures.late_max_s < LATE_S, figures

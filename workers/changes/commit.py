@@ -232,12 +232,18 @@ class Commits:
             self._commit(self._next_part(), None)
 
     def baseline(self) -> int:
-        """Make the first complete scan visible with its one change; give the number of rows."""
+        """Make the first complete scan visible with its one change; give the number of rows.
+
+        Raises:
+            CommitConflict: Somebody else is writing.
+        """
         self.flush()
         digest, ids = RowsDigest(), sorted(map(unpack_id, self.known()))
         for start in range(0, len(ids), _CHUNK):
             chunk = ids[start : start + _CHUNK]
             rows, _ = self.lookup(chunk)
+            if len(rows) < len(chunk):
+                raise CommitConflict("the rows are being written by another worker")
             for id_ in chunk:
                 digest.add(rows[id_].requirement)
         self._baseline = (len(ids), digest.hexdigest())

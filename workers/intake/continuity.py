@@ -41,7 +41,7 @@ def loss(
         store: The server.
         keys: Of the tenant.
         head: As it was claimed.
-        remembered: Where this process saw the log stand last.
+        remembered: Where this process saw the log stand last, in the head's epoch.
         server: What ``run_id`` gave.
 
     Keys: changes. After a restart of the server, asks INFO and CONFIG as well.
@@ -74,9 +74,7 @@ def run_id(store: redis.Redis) -> str | None:
 
 
 def _contradicts(store: redis.Redis, keys: Keyspace, head: Head, remembered: Place) -> bool:
-    epoch, sequence = remembered.cursor
-    if epoch != head.epoch:
-        return False
+    sequence = remembered.cursor.sequence
     if sequence >= head.sequence:
         return sequence > head.sequence or remembered.digest != head.digest
     entries: Any = store.xrange(keys.changes, f"{sequence}-0", f"{sequence}-0")

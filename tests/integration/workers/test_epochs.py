@@ -187,3 +187,18 @@ def test_promoted_replica_begins_an_epoch(feed: Feed, process: Process, tmp_path
         assert feed.head("epoch") != epoch
         assert feed.kinds() == ["baseline", "baseline"]
         replica.close()
+
+
+def test_backup_put_back_twice_begins_two_epochs(feed: Feed, process: Process) -> None:
+    """A process remembers every epoch it saw: a log it has left is not taken up again."""
+    backup = Backup(feed)
+    process.find(720)
+    first, seen = feed.head("epoch"), {change["id"]: change for change in feed.changes()}
+    backup.restore()
+    process.wake()
+    second = feed.head("epoch")
+    seen |= {change["id"]: change for change in feed.changes()}
+    backup.restore()
+    process.find(780)
+    assert feed.head("epoch") not in {first, second}
+    assert all(seen.get(change["id"], change) == change for change in feed.changes())

@@ -30,6 +30,13 @@ def test_log_agrees_with_the_truth(runs: Runs, first: int) -> None:
     assert {result.course.seed: result.verdict for result in results if result.wrong} == {}
 
 
+def test_suspect_that_came_back_while_it_was_asked_for_changes_once() -> None:
+    """What the page read for a control shows again is not told to be removed, nor told twice."""
+    with opened() as oracle:
+        results = [oracle.run(seed, "cpdfeed") for seed in (2918, 4142, 6673, 7401)]
+    assert {result.course.seed: result.verdict for result in results if result.wrong} == {}
+
+
 @pytest.mark.parametrize("name", ["script", "counting script"])
 def test_script_that_trusts_absence_disagrees_with_the_truth(runs: Runs, name: Name) -> None:
     """A plain scan removes what is there in the same worlds, even one that compares counts."""
