@@ -25,8 +25,7 @@ class Context(Struct):
     chance: random.Random
     stopping: threading.Event
     remembered: dict[tuple[str, str], Place] = field(default_factory=dict)
-    """Where this process saw each tenant's log stand last, in each epoch: Redis may come back older,
-    and not only once."""
+    """Where each tenant's log stood last, by epoch: Redis may come back older more than once."""
 
     def remember(self, tenant: str, commits: Commits) -> None:
         """Note where a tenant's log stands after these commits."""
