@@ -1,6 +1,6 @@
 """What the pipeline tells of a platform that moves while it is read, held against the truth.
 
-A thousand worlds, on one kind of server: each with its order, direction, page size, lag and edits,
+Hundreds of worlds, on one kind of server: each with its order, direction, page size, lag and edits,
 all drawn from a seed. ``python -m tests.oracle --seed N --runs 1`` shows the run of a seed.
 """
 
@@ -23,7 +23,7 @@ def runs() -> Iterator[Runs]:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("first", range(1, 1001, BLOCK))
+@pytest.mark.parametrize("first", range(1, 401, BLOCK))
 def test_log_agrees_with_the_truth(runs: Runs, first: int) -> None:
     """No change is a phantom, no final state is missed, and the log folds into the snapshot."""
     results = runs.of("cpdfeed", range(first, first + BLOCK))
@@ -53,7 +53,7 @@ def test_run_is_that_of_its_seed() -> None:
 
 
 def test_seeds_draw_every_order_in_every_direction() -> None:
-    """The thousand worlds hold every order, direction and page size, with lag and without."""
+    """The first thousand worlds hold every order, direction and page size, with lag and without."""
     courses = [draw(seed) for seed in range(1, 1001)]
     assert len({(course.order, course.direction) for course in courses}) == len(ORDERS) * len(
         DIRECTIONS
