@@ -1,5 +1,6 @@
 """What every test has: a real server, an environment without settings, and loopback alone."""
 
+import logging
 import os
 import random
 import shutil
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import redis
+import structlog
 import uvicorn
 from starlette.applications import Starlette
 
@@ -77,6 +79,16 @@ def _no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         if name.startswith("CPDFEED_") or name in {"REDIS_URL", "CELERY_BROKER_URL", "PORT"}:
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """Give every test the logging that the one before it found."""
+    root, before = logging.getLogger(), structlog.get_config()
+    handlers, level = root.handlers[:], root.level
+    yield
+    structlog.configure(**before)
+    root.handlers[:], root.level = handlers, level
 
 
 @pytest.fixture(autouse=True)

@@ -196,6 +196,7 @@ def test_long_log_is_trimmed_in_bounded_calls(
     """A call drops 20,000 changes at most, a thousand in a step; the next ones go on."""
     log = updates(21_500, rows=1)
     log.store(store, keys)
+    store.pexpire(keys.lease, 600_000)  # nobody renews it here
     later = ms(log) + DAY_MS
     assert trim(store, keys, lease.token, later, 5, MANY) == 20_000
     assert kept(store, keys)[0] == 20_001
