@@ -18,16 +18,6 @@ _SIDES: Final = {
     Kind.BASELINE: (False, False),
 }
 """Whether a kind of change has a ``before``, and an ``after``."""
-_NAMES: Final = (
-    "id",
-    "sequence",
-    "data.sequence",
-    "source",
-    "type",
-    "subject",
-    "subject",
-    "audience",
-)
 _WIDTH: Final = 20
 
 
@@ -136,31 +126,18 @@ def _differing_name(sequence: int, tenant: str, event: Event) -> str | None:
     baseline = change.kind is Kind.BASELINE
     place = str(sequence)
     epoch = event.id.removesuffix(f":{place}")
-    found = (
-        epoch.isalnum() and event.id != epoch,
-        event.sequence,
-        change.sequence,
-        event.source,
-        event.type,
-        event.subject,
-        bool(event.subject),
-        change.audience.id,
-    )
-    expected = (
-        True,
-        place.zfill(_WIDTH),
-        sequence,
-        f"/tenants/{tenant}/cpdRequirementSummaries",
-        _BASELINE_TYPE if baseline else f"cpd.requirement.{change.kind}",
-        change.requirement_id,
-        not baseline,
-        _audience_id(change),
-    )
-    if found == expected:
-        return None
-    return next(
-        name for name, *pair in zip(_NAMES, found, expected, strict=True) if pair[0] != pair[1]
-    )
+    source = f"/tenants/{tenant}/cpdRequirementSummaries"
+    type_ = _BASELINE_TYPE if baseline else f"cpd.requirement.{change.kind}"
+    agrees = {
+        "id": epoch.isalnum() and event.id != epoch,
+        "sequence": event.sequence == place.zfill(_WIDTH),
+        "data.sequence": change.sequence == sequence,
+        "source": event.source == source,
+        "type": event.type == type_,
+        "subject": event.subject == change.requirement_id and bool(event.subject) is not baseline,
+        "audience": change.audience.id == _audience_id(change),
+    }
+    return next((name for name, agreed in agrees.items() if not agreed), None)
 
 
 def _differing_field(tenant: str, event: Event, fields: Mapping[bytes, bytes]) -> str | None:

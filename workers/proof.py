@@ -67,6 +67,7 @@ class Proof:
         self._first = 0
         self._sequence = 0
         self._epoch = ""
+        self._epochs: set[str] = set()
         self._digest = GENESIS
         self._left: dict[str, _Left] = {}
         self._baselines: list[_Baseline] = []
@@ -135,7 +136,12 @@ class Proof:
     def _check_epoch(self, entry: Entry) -> Fault | None:
         """Check that every epoch, but one whose beginning was trimmed, begins with a baseline."""
         change, known = entry.change, self._epoch
-        if change.kind is Kind.BASELINE or entry.epoch == known:
+        if change.kind is Kind.BASELINE:
+            if entry.epoch not in self._epochs:
+                return None
+            says = "it begins an epoch whose name was used before"
+            return Fault(change.sequence, Reason.EPOCH, says)
+        if entry.epoch == known:
             return None
         if known:
             says = "it is of another epoch than the change before it, and no baseline"
@@ -163,6 +169,7 @@ class Proof:
         change = entry.change
         self._changes += 1
         self._sequence, self._digest, self._epoch = change.sequence, change.digest, entry.epoch
+        self._epochs.add(entry.epoch)
         if change.kind is Kind.BASELINE:
             count, digest = change.count or 0, change.rows_digest or ""
             self._baselines.append(_Baseline(change.sequence, count, digest, {}))

@@ -192,7 +192,7 @@ HEAD_FIELDS: Final = {
     "time_ms": "Time of the last change, never going back",
     "oldest_ms": "No notification that is pending is older; absent when none is",
     "server": "run_id of the server at the last refresh",
-    "remembered": "<epoch>:<sequence> that a web process saw, when the log had gone back",
+    "remembered": "<epoch>:<sequence> that a web process saw; written when the log stood lower",
     "scan_ms": "Start of the last scan",
     "round_ms": "Start of the last round",
     "spacing_ms": "Distance the next round keeps from it",

@@ -203,6 +203,14 @@ def test_epoch_changes_at_a_baseline_alone(log: Log) -> None:
     assert found(log) == (8, Reason.EPOCH)
 
 
+def test_name_of_an_epoch_comes_once(log: Log) -> None:
+    """An epoch that was left is never taken up again, and a baseline begins one."""
+    first = log.epoch
+    log.baseline("e2")
+    log.baseline(first)
+    assert found(log) == (9, Reason.EPOCH)
+
+
 def test_log_begins_with_a_baseline() -> None:
     """Sequence 1 is a baseline, whatever else there is."""
     log = Log()
